@@ -184,7 +184,6 @@ export class CriProxy implements AsyncDisposable, CriPulls {
     const module = await import("../cri/mod.ts");
     const cache = new module.PullCredentialCache({
       now: () => this.#context.clock.wallMs(),
-      note: (note) => this.#note(note),
       changed: ({ kind, image }) => {
         this.#file?.changed();
         if (kind === "confirmed" || kind === "pods") this.#onPull(image);
@@ -354,8 +353,9 @@ export class CriProxy implements AsyncDisposable, CriPulls {
         warn: (text) => this.#warn(text),
       });
       const text = await files.readText(path, { maxBytes: MAX_STATE_BYTES });
-      if (text === undefined || !cache.restore(new Secret(text))) return;
-      this.#restoredImages = cache.size;
+      if (text === undefined) return;
+      if (cache.restore(new Secret(text))) this.#restoredImages = cache.size;
+      else this.#warn(`the pull credentials in ${path} are unusable: the cache starts empty`);
     } catch (error) {
       this.#warn(`failed to restore the pull credentials: ${messageOf(error)}`);
     }
@@ -372,7 +372,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
     if (note.kind === "lost") this.#notes.lost++;
     if (note.kind === "skipped") this.#notes.skipped++;
     const image = note.kind === "skipped" && note.image !== undefined ? ` (${note.image})` : "";
-    const reason = this.#reading?.module.CRI_NOTES[note.reason];
+    const reason = this.#reading?.module.CRI_PROBLEMS[note.reason];
     this.#warn(`reading CRI: ${note.kind}: ${reason}${image}`);
   }
 

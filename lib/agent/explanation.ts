@@ -135,7 +135,8 @@ async function readLocations(
     nydusdApi: createNydusdApi(http),
     files,
   }).discover();
-  const mounts = daemons.flatMap(({ instances }) => instances)
+  const mounts = daemons
+    .flatMap(({ id, instances }) => instances.map((instance) => ({ daemonId: id, ...instance })))
     .filter((mount) => mount.image?.text === image.text);
   if (mounts.length === 0) {
     return await mirrorLocations(new ApprovedHosts({ ...hosts, files }), image);

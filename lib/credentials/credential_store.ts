@@ -50,11 +50,10 @@ export interface StoreEntry {
   readonly renewals: { readonly success: number; readonly failure: number };
 }
 
-/** The result of a successful resolution. */
+/** A credential that a provider returned. */
 export interface Renewal {
   readonly provider: ProviderName;
-  /** The selected candidate first. */
-  readonly candidates: readonly [Candidate, ...Candidate[]];
+  readonly candidate: Candidate;
   readonly selectionReason?: string;
 }
 
@@ -65,7 +64,7 @@ type StoreOutcome =
   | "same"; // the same credential from the provider's cache
 
 /** An attempt that returned no credential. */
-interface RenewalFailure {
+export interface RenewalFailure {
   readonly reason: ReasonCode;
   readonly detail: string;
   readonly retryAtMs?: number;
@@ -149,9 +148,8 @@ export class CredentialStore {
   put(image: CredentialSubject, renewal: Renewal, nowMs: number): StoreOutcome {
     const entry = this.#ensure(image, nowMs);
     if (entry === undefined) return "same";
-    const { provider, selectionReason, candidates: [candidate] } = renewal;
-    const stored = this.#storedFrom({ provider, candidate, selectionReason }, entry.stored);
-    const outcome = outcomeOf(entry.stored, candidate);
+    const stored = this.#storedFrom(renewal, entry.stored);
+    const outcome = outcomeOf(entry.stored, renewal.candidate);
     // A source that returns the expired credential again has not succeeded.
     const isExpired = renewalWindow(stored.lifetime, nowMs, this.settings) === "expired";
     const { lastFailure: _, ...rest } = entry;
@@ -292,9 +290,10 @@ export class CredentialStore {
 
   /** @param before The credential that it replaces, if that is from a provider or was adopted. */
   #storedFrom(
-    { provider, candidate, selectionReason }:
-      & Pick<StoredCredential, "provider" | "candidate">
-      & { readonly selectionReason?: string | undefined },
+    { provider, candidate, selectionReason }: Pick<
+      StoredCredential,
+      "provider" | "candidate" | "selectionReason"
+    >,
     before: StoredCredential | undefined,
   ): StoredCredential {
     const { credential, fetchedAtMs, refreshAtMs, expiresAtMs, watched } = candidate;

@@ -4,4 +4,9 @@
  *
  * @module
  */
-export { CredentialStore, type StoreEntry } from "./credential_store.ts";
+export {
+  CredentialStore,
+  type Renewal,
+  type RenewalFailure,
+  type StoreEntry,
+} from "./credential_store.ts";

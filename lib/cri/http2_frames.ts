@@ -1,5 +1,83 @@
 import { WireError } from "./notes.ts";
 
+/** The bytes that a parser needs next: an exact number at once, or up to a number as they arrive. */
+export interface Want {
+  readonly bytes: number;
+  readonly isExact: boolean;
+}
+
+/** A parser that yields what it needs and gets the bytes, as a view that is valid only then. */
+export type Parser<R> = Generator<Want, R, Uint8Array>;
+
+/** Needs `bytes` bytes at once. */
+export function* exactly(bytes: number): Parser<Uint8Array> {
+  return bytes === 0 ? new Uint8Array(0) : yield { bytes, isExact: true };
+}
+
+/** Needs at least one byte, and at most `bytes`. */
+export function* upTo(bytes: number): Parser<Uint8Array> {
+  return yield { bytes, isExact: false };
+}
+
+/** Runs a parser on a stream, regardless of chunk boundaries. */
+export class StreamParser<R> {
+  readonly #parser: Parser<R | undefined>;
+  #step: IteratorResult<Want, R | undefined>;
+  /** The first bytes of an exact number that has not arrived completely. */
+  #collected = new Uint8Array(0);
+  #count = 0;
+
+  constructor(parser: Parser<R>) {
+    this.#parser = parser;
+    this.#step = parser.next(new Uint8Array(0));
+  }
+
+  /** Whether the parser has returned, thrown or was stopped. */
+  get done(): boolean {
+    return this.#step.done === true;
+  }
+
+  /**
+   * Parses the next chunk. Returns the result of the parser when it ends; the rest of the stream is
+   * ignored.
+   *
+   * @throws {WireError} if the stream is malformed; the rest of it is ignored.
+   */
+  read(chunk: Uint8Array): R | undefined {
+    let rest = chunk;
+    while (rest.length > 0) {
+      const step = this.#step;
+      if (step.done) return undefined;
+      const { bytes, isExact } = step.value;
+      const piece = rest.subarray(0, bytes - this.#count);
+      rest = rest.subarray(piece.length);
+      const wanted = isExact ? this.#collect(piece, bytes) : piece;
+      if (wanted === undefined) continue;
+      this.#step = { done: true, value: undefined }; // when the parser throws
+      const next = this.#step = this.#parser.next(wanted);
+      if (next.done) return next.value;
+    }
+    return undefined;
+  }
+
+  /** Stops the parser, which runs its `finally` blocks. */
+  stop(): void {
+    this.#step = this.#parser.return(undefined);
+    this.#collected = new Uint8Array(0);
+  }
+
+  /** Adds a piece, and returns the wanted bytes when they are complete. */
+  #collect(piece: Uint8Array, bytes: number): Uint8Array | undefined {
+    if (piece.length === bytes) return piece;
+    if (this.#count === 0) this.#collected = new Uint8Array(bytes);
+    this.#collected.set(piece, this.#count);
+    this.#count += piece.length;
+    if (this.#count < bytes) return undefined;
+    this.#count = 0;
+    return this.#collected;
+  }
+}
+
 /**
  * Receives the frames of one direction of an HTTP/2 connection. Bytes are views that are valid only
  * during the call.
@@ -30,253 +108,134 @@ const PRIORITY = 0x20;
 
 const HEADER_BYTES = 9;
 const PRIORITY_BYTES = 5;
+const RST_STREAM_BYTES = 4;
 /** Limit of a header block; most gRPC servers accept 8 KiB. */
 const MAX_BLOCK_BYTES = 256 * 1_024;
 const PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
-/** The part of the stream that the next byte belongs to. */
-type State = "preface" | "frame-header" | "payload" | "pad-length" | "data" | "skip";
+/** The header of a frame. */
+interface Frame {
+  /** Of the payload. */
+  readonly length: number;
+  readonly type: number;
+  readonly flags: number;
+  readonly streamId: number;
+}
 
 /**
- * Splits one direction of an HTTP/2 connection into frames, regardless of chunk boundaries (RFC 9113,
- * sections 3.4, 4.1 and 6). Frames without header blocks or wanted data are skipped. SETTINGS are not
- * needed: header blocks contain the size of the HPACK table, and the peers enforce the rest.
+ * Splits one direction of an HTTP/2 connection into frames (RFC 9113, sections 3.4, 4.1 and 6).
+ * Frames without header blocks or wanted data are skipped. SETTINGS are not needed: header blocks
+ * contain the size of the HPACK table, and the peers enforce the rest.
+ *
+ * @param options `preface`: the direction starts with the connection preface (the client's).
  */
-export class FrameReader {
-  readonly #sink: FrameSink;
-  #state: State;
-  /** Bytes of the preface that were read. */
-  #prefaceSeen = 0;
-  #first = true;
-  readonly #header = new DataView(new ArrayBuffer(HEADER_BYTES));
-  #headerSeen = 0;
-  #type = 0;
-  #flags = 0;
-  #streamId = 0;
-  /** Remaining bytes of the payload; of DATA frames without the padding. */
-  #left = 0;
-  #padding = 0;
-  /** A payload that arrives in several chunks. */
-  readonly #payload = new ByteBuffer();
-  /** A header block in several frames. Only the first one has the END_STREAM flag. */
-  readonly #block = new ByteBuffer();
-  #open: { readonly streamId: number; readonly endStream: boolean } | undefined;
-
-  /** @param options `preface`: the direction starts with the connection preface (the client's). */
-  constructor(sink: FrameSink, { preface }: { readonly preface: boolean }) {
-    this.#sink = sink;
-    this.#state = preface ? "preface" : "frame-header";
-  }
-
-  /**
-   * Reads the next chunk.
-   *
-   * @throws {WireError} if the stream is malformed; the reader must not be used any more.
-   */
-  read(chunk: Uint8Array): void {
-    let at = 0;
-    while (at < chunk.length) at = this.#step(chunk, at);
-  }
-
-  #step(chunk: Uint8Array, at: number): number {
-    switch (this.#state) {
-      case "preface":
-        return this.#readPreface(chunk, at);
-      case "frame-header":
-        return this.#readHeader(chunk, at);
-      case "payload":
-        return this.#readPayload(chunk, at);
-      case "pad-length":
-        this.#padding = chunk[at] ?? 0;
-        this.#startData(this.#left - 1 - this.#padding);
-        return at + 1;
-      case "data":
-        return this.#readData(chunk, at);
-      case "skip": {
-        const end = Math.min(chunk.length, at + this.#left);
-        this.#left -= end - at;
-        if (this.#left === 0) this.#state = "frame-header";
-        return end;
-      }
-      default: {
-        const unknown: never = this.#state;
-        return unknown;
-      }
+export function* readFrames(
+  sink: FrameSink,
+  { preface }: { readonly preface: boolean },
+): Parser<never> {
+  for (let seen = 0; preface && seen < PREFACE.length;) {
+    for (const byte of yield* upTo(PREFACE.length - seen)) {
+      if (byte !== PREFACE[seen++]) throw new WireError("not-http2");
     }
   }
-
-  #readPreface(chunk: Uint8Array, start: number): number {
-    let at = start;
-    while (at < chunk.length && this.#prefaceSeen < PREFACE.length) {
-      if (chunk[at++] !== PREFACE[this.#prefaceSeen++]) throw new WireError("not-http2");
-    }
-    if (this.#prefaceSeen === PREFACE.length) this.#state = "frame-header";
-    return at;
-  }
-
-  #readHeader(chunk: Uint8Array, at: number): number {
-    const wanted = HEADER_BYTES - this.#headerSeen;
-    const end = Math.min(chunk.length, at + wanted);
-    // Byte by byte, which is faster than a view of nine bytes.
-    for (let i = at; i < end; i++) this.#header.setUint8(this.#headerSeen++, chunk[i] ?? 0);
-    if (this.#headerSeen === HEADER_BYTES) {
-      this.#headerSeen = 0;
-      this.#startFrame();
-    }
-    return end;
-  }
-
-  #startFrame(): void {
-    const type = this.#type = this.#header.getUint8(3);
-    const flags = this.#flags = this.#header.getUint8(4);
-    this.#left = this.#header.getUint32(0) >>> 8;
-    this.#streamId = this.#header.getUint32(5) & 0x7fff_ffff;
-    this.#padding = 0;
-    if (this.#first) {
-      // Both peers start with SETTINGS; anything else is another protocol.
-      if (type !== SETTINGS || flags & ACK) throw new WireError("not-http2");
-      this.#first = false;
-    }
-    const streamId = this.#streamId;
-    if (this.#open !== undefined) {
-      if (type !== CONTINUATION || streamId !== this.#open.streamId) throw malformed();
-    } else if (type === CONTINUATION) throw malformed();
-    switch (type) {
+  // Both peers start with SETTINGS; anything else is another protocol.
+  const first = yield* readFrame();
+  if (first.type !== SETTINGS || first.flags & ACK) throw new WireError("not-http2");
+  yield* skip(first.length);
+  while (true) {
+    const frame = yield* readFrame();
+    switch (frame.type) {
       case DATA:
-        return this.#startDataFrame();
+        yield* readData(frame, sink);
+        break;
+      case HEADERS:
+        yield* readHeaders(frame, sink);
+        break;
+      case RST_STREAM:
+        if (frame.streamId === 0 || frame.length !== RST_STREAM_BYTES) throw malformed();
+        sink.reset(frame.streamId);
+        yield* skip(frame.length);
+        break;
+      case CONTINUATION: // without HEADERS
       case PUSH_PROMISE: // gRPC clients do not allow it
         throw malformed();
-      case HEADERS:
-      case CONTINUATION:
-        if (streamId === 0) throw malformed();
-        if (this.#left + this.#block.length > MAX_BLOCK_BYTES) {
-          throw new WireError("headers-too-large");
-        }
-        if (this.#left === 0) return this.#endPayload(new Uint8Array(0));
-        this.#state = "payload";
-        return;
-      case RST_STREAM:
-        if (streamId === 0 || this.#left !== 4) throw malformed();
-        this.#sink.reset(streamId);
-        return this.#skip();
       default:
-        return this.#skip();
+        yield* skip(frame.length);
     }
   }
+}
 
-  #skip(): void {
-    this.#state = this.#left === 0 ? "frame-header" : "skip";
-  }
+function* readFrame(): Parser<Frame> {
+  const { buffer, byteOffset } = yield* exactly(HEADER_BYTES);
+  const header = new DataView(buffer, byteOffset, HEADER_BYTES);
+  return {
+    length: header.getUint32(0) >>> 8,
+    type: header.getUint8(3),
+    flags: header.getUint8(4),
+    streamId: header.getUint32(5) & 0x7fff_ffff,
+  };
+}
 
-  #startDataFrame(): void {
-    if (this.#streamId === 0) throw malformed();
-    if (!this.#sink.wantsData(this.#streamId)) return this.#skip();
-    if (!(this.#flags & PADDED)) return this.#startData(this.#left);
-    if (this.#left === 0) throw malformed();
-    this.#state = "pad-length";
-  }
+function* skip(length: number): Parser<void> {
+  for (let left = length; left > 0;) left -= (yield* upTo(left)).length;
+}
 
-  #startData(length: number): void {
-    if (length < 0) throw malformed();
-    this.#left = length;
-    this.#state = "data";
-    if (length === 0) this.#endData();
+function* readData({ length, flags, streamId }: Frame, sink: FrameSink): Parser<void> {
+  if (streamId === 0) throw malformed();
+  if (!sink.wantsData(streamId)) return yield* skip(length);
+  let left = length;
+  let padding = 0;
+  if (flags & PADDED) {
+    if (length === 0) throw malformed();
+    [padding = 0] = yield* exactly(1);
+    left -= 1 + padding;
+    if (left < 0) throw malformed();
   }
+  while (left > 0) {
+    const piece = yield* upTo(left);
+    left -= piece.length;
+    sink.data(streamId, piece);
+  }
+  if (flags & END_STREAM) sink.dataEnded(streamId);
+  yield* skip(padding);
+}
 
-  #readData(chunk: Uint8Array, at: number): number {
-    const end = Math.min(chunk.length, at + this.#left);
-    this.#left -= end - at;
-    this.#sink.data(this.#streamId, chunk.subarray(at, end));
-    if (this.#left === 0) this.#endData();
-    return end;
+/** Reads a HEADERS frame and the CONTINUATION frames of its header block. */
+function* readHeaders(frame: Frame, sink: FrameSink): Parser<void> {
+  const { streamId, flags } = frame;
+  if (streamId === 0) throw malformed();
+  const endStream = (flags & END_STREAM) !== 0;
+  if (frame.length > MAX_BLOCK_BYTES) throw new WireError("headers-too-large");
+  const fragment = fragmentOf(flags, yield* exactly(frame.length));
+  if (flags & END_HEADERS) return sink.headers(streamId, fragment, endStream);
+  const store = new ArrayBuffer(0, { maxByteLength: MAX_BLOCK_BYTES });
+  const block = new Uint8Array(store); // grows with the store
+  const append = (bytes: Uint8Array) => {
+    const { length } = block;
+    store.resize(length + bytes.length);
+    block.set(bytes, length);
+  };
+  append(fragment);
+  for (let isLast = false; !isLast;) {
+    const next = yield* readFrame();
+    if (next.type !== CONTINUATION || next.streamId !== streamId) throw malformed();
+    if (block.length + next.length > MAX_BLOCK_BYTES) throw new WireError("headers-too-large");
+    append(yield* exactly(next.length));
+    isLast = (next.flags & END_HEADERS) !== 0;
   }
+  sink.headers(streamId, block, endStream);
+}
 
-  #endData(): void {
-    if (this.#flags & END_STREAM) this.#sink.dataEnded(this.#streamId);
-    this.#left = this.#padding;
-    this.#skip();
-  }
-
-  #readPayload(chunk: Uint8Array, at: number): number {
-    const end = Math.min(chunk.length, at + this.#left);
-    const piece = chunk.subarray(at, end);
-    this.#left -= piece.length;
-    if (this.#left === 0 && this.#payload.length === 0) this.#endPayload(piece);
-    else {
-      this.#payload.append(piece);
-      if (this.#left > 0) return end;
-      this.#endPayload(this.#payload.view());
-      this.#payload.clear();
-    }
-    return end;
-  }
-
-  #endPayload(payload: Uint8Array): void {
-    this.#state = "frame-header";
-    const fragment = this.#fragment(payload);
-    const isLast = (this.#flags & END_HEADERS) !== 0;
-    const { streamId, endStream } = this.#open ??
-      { streamId: this.#streamId, endStream: (this.#flags & END_STREAM) !== 0 };
-    if (this.#open === undefined && isLast) {
-      return this.#sink.headers(streamId, fragment, endStream);
-    }
-    this.#open = isLast ? undefined : { streamId, endStream };
-    this.#block.append(fragment);
-    if (!isLast) return;
-    this.#sink.headers(streamId, this.#block.view(), endStream);
-    this.#block.clear();
-  }
-
-  /** Returns the header block fragment of a payload. */
-  #fragment(payload: Uint8Array): Uint8Array {
-    if (this.#type === CONTINUATION) return payload;
-    const padded = (this.#flags & PADDED) !== 0;
-    const padding = padded ? payload[0] ?? 0 : 0;
-    const start = (padded ? 1 : 0) + (this.#flags & PRIORITY ? PRIORITY_BYTES : 0);
-    const end = payload.length - padding;
-    if (start > end) throw malformed();
-    return payload.subarray(start, end);
-  }
+/** Returns the payload of a HEADERS frame without padding and priority. */
+function fragmentOf(flags: number, payload: Uint8Array): Uint8Array {
+  const isPadded = (flags & PADDED) !== 0;
+  const padding = isPadded ? payload[0] ?? 0 : 0;
+  const start = (isPadded ? 1 : 0) + (flags & PRIORITY ? PRIORITY_BYTES : 0);
+  const end = payload.length - padding;
+  if (start > end) throw malformed();
+  return payload.subarray(start, end);
 }
 
 function malformed(): WireError {
   return new WireError("malformed-frame");
-}
-
-const INITIAL_BYTES = 1_024;
-/** Larger buffers are released after use. */
-const MAX_KEPT_BYTES = 16 * 1_024;
-
-/** A growing buffer for bytes that arrive in pieces. */
-export class ByteBuffer {
-  #store = new Uint8Array(0);
-  #length = 0;
-
-  get length(): number {
-    return this.#length;
-  }
-
-  append(piece: Uint8Array): void {
-    const needed = this.#length + piece.length;
-    if (needed > this.#store.length) {
-      const larger = new Uint8Array(Math.max(needed, this.#store.length * 2, INITIAL_BYTES));
-      larger.set(this.#store.subarray(0, this.#length));
-      this.#store.fill(0);
-      this.#store = larger;
-    }
-    this.#store.set(piece, this.#length);
-    this.#length = needed;
-  }
-
-  /** Returns a view that is valid until the next call. */
-  view(): Uint8Array {
-    return this.#store.subarray(0, this.#length);
-  }
-
-  /** Removes the bytes and overwrites them, because they may be secret. */
-  clear(): void {
-    this.#store.fill(0, 0, this.#length);
-    this.#length = 0;
-    if (this.#store.length > MAX_KEPT_BYTES) this.#store = new Uint8Array(0);
-  }
 }

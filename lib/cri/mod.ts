@@ -4,7 +4,6 @@
  *
  * @module
  */
-export { CRI_NOTES, type CriNote } from "./notes.ts";
-export { PullCacheFile } from "./pull_cache_file.ts";
-export { type PullChange, PullCredentialCache, type PullTicket } from "./pull_credential_cache.ts";
+export { CRI_PROBLEMS, type CriNote } from "./notes.ts";
+export { PullCacheFile, type PullChange, PullCredentialCache } from "./pull_credential_cache.ts";
 export { CriConnectionReader } from "./reader.ts";

@@ -1,40 +1,5 @@
-/** Why the reader stopped reading one direction of a connection. */
-export type LostReason =
-  | "not-http2"
-  | "malformed-frame"
-  | "malformed-headers"
-  | "headers-too-large"
-  | "internal-error";
-
-/** Why a message, or the credential in it, was skipped. */
-export type SkipReason =
-  | "compressed"
-  | "message-too-large"
-  | "buffer-limit"
-  | "malformed-message"
-  | "malformed-image"
-  | "malformed-auth"
-  | "credential-too-large"
-  | "other-registry";
-
-/** A problem while reading CRI traffic. Contains at most an image reference of the traffic. */
-export type CriNote =
-  /** One direction is no longer read; if it is the client's, neither is the other. */
-  | { readonly kind: "lost"; readonly side: "client" | "server"; readonly reason: LostReason }
-  | {
-    readonly kind: "skipped";
-    readonly method: "PullImage" | "RemoveImage";
-    readonly reason: SkipReason;
-    /** Normalized reference, if known. */
-    readonly image?: string;
-  }
-  /** The saved cache of an earlier run is unusable: the cache starts empty. */
-  | { readonly kind: "cache-rejected"; readonly reason: "malformed" | "unknown-version" };
-
-/** A description of every reason, for logs and documentation. */
-export const CRI_NOTES: Readonly<
-  Record<LostReason | SkipReason | "malformed" | "unknown-version", string>
-> = {
+/** Why a connection, or a message of it, cannot be read; for logs and documentation. */
+export const CRI_PROBLEMS = {
   "not-http2": "the connection does not use HTTP/2 with prior knowledge",
   "malformed-frame": "malformed HTTP/2 frame",
   "malformed-headers": "malformed HPACK header block",
@@ -48,16 +13,29 @@ export const CRI_NOTES: Readonly<
   "malformed-auth": "the auth field is not a base64-encoded pair in UTF-8",
   "credential-too-large": "the credential exceeds the limit",
   "other-registry": "the credential is for another registry than the image",
-  "malformed": "the file is malformed",
-  "unknown-version": "the file was written by another version of the agent",
-};
+} as const;
+/** One of {@linkcode CRI_PROBLEMS}. */
+export type CriProblem = keyof typeof CRI_PROBLEMS;
 
-/** Thrown when a direction cannot be read any further: invalid HTTP/2, or a limit was exceeded. */
+/** A problem while reading CRI traffic. Contains at most an image reference of the traffic. */
+export type CriNote =
+  /** One direction is no longer read; if it is the client's, neither is the other. */
+  | { readonly kind: "lost"; readonly side: "client" | "server"; readonly reason: CriProblem }
+  /** A message, or the credential in it, was skipped. */
+  | {
+    readonly kind: "skipped";
+    readonly method: "PullImage" | "RemoveImage";
+    readonly reason: CriProblem;
+    /** Normalized reference, if known. */
+    readonly image?: string;
+  };
+
+/** Thrown when a direction or a message cannot be read any further. */
 export class WireError extends Error {
   override readonly name = "WireError";
-  readonly reason: LostReason;
+  readonly reason: CriProblem;
 
-  constructor(reason: LostReason) {
+  constructor(reason: CriProblem) {
     super(`failed to read a CRI connection: ${reason}`);
     this.reason = reason;
   }

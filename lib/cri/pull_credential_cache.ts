@@ -1,15 +1,17 @@
+import * as v from "valibot";
 import {
+  type Clock,
   type Credential,
   credentialSecret,
   credentialsEqual,
   credentialUsername,
+  type FileSystem,
   type ImageReference,
+  messageOf,
   parseImageReference,
-  type Secret,
+  Secret,
 } from "../model/mod.ts";
-import { type CachedImage, decodeCache, encodeCache } from "./pull_cache_file.ts";
-import type { CriNote } from "./notes.ts";
-import type { PodIdentity } from "./cri_messages.ts";
+import { charsOf, type PodIdentity } from "./cri_messages.ts";
 
 /** A pull request. */
 export interface SeenPull {
@@ -28,6 +30,7 @@ export type PullOutcome =
 /** Identifies a recorded pull in the cache that recorded it. */
 export interface PullTicket {
   readonly image: ImageReference;
+  /** Number of the pull, from 1. */
   readonly sequence: number;
 }
 
@@ -46,7 +49,6 @@ export interface PullCredentialCacheOptions {
   readonly now: () => number;
   /** Called synchronously after each change. Must not throw. */
   readonly changed?: (change: PullChange) => void;
-  readonly note?: (note: CriNote) => void;
   /**
    * Limit of images; the least recently pulled one is evicted.
    *
@@ -55,22 +57,22 @@ export interface PullCredentialCacheOptions {
   readonly maxImages?: number;
 }
 
+/** A credential of a pull. */
 interface SeenCredential {
+  /** Of its pull; 0 if it was restored. */
   readonly sequence: number;
-  /** Whether it was seen before the agent was restarted. */
-  readonly isRestored?: boolean;
   readonly credential: Credential;
   readonly seenAtMs: number;
-  confirmed: boolean;
+  readonly confirmed: boolean;
 }
 
 interface Entry {
   readonly image: ImageReference;
   /** Oldest first. */
-  credentials: SeenCredential[];
+  readonly credentials: readonly SeenCredential[];
   /** Newest first. */
-  pods: readonly PodIdentity[];
-  imageId: string | undefined;
+  readonly pods: readonly PodIdentity[];
+  readonly imageId?: string | undefined;
 }
 
 const MAX_IMAGES = 4_096;
@@ -85,15 +87,12 @@ const MAX_CACHED_CHARS = 32 * 1024 * 1024;
  * refuses it, it is removed and the previous one is used again. Pulls without a credential do not
  * affect stored credentials.
  *
- * Invariants: `#entries` is ordered by last pull; `#cachedChars` is the sum over all entries; an
- * entry has at least one credential or pod.
+ * Invariants: `#entries` is ordered by last pull; an entry has at least one credential or pod.
  */
 export class PullCredentialCache {
   readonly #options: PullCredentialCacheOptions;
   /** Least recently pulled first. */
-  readonly #entries = new Map<string, Entry>();
-  #sequence = 0;
-  #cachedChars = 0;
+  #entries = new Map<string, Entry>();
   #pulls = 0;
 
   constructor(options: PullCredentialCacheOptions) {
@@ -128,7 +127,7 @@ export class PullCredentialCache {
     image: ImageReference,
   ): { readonly credential: Credential; readonly seenAtMs: number } | undefined {
     const { credentials = [] } = this.#find(image) ?? {};
-    return credentials.findLast(({ confirmed, isRestored }) => confirmed && isRestored !== true);
+    return credentials.findLast(({ confirmed, sequence }) => confirmed && sequence > 0);
   }
 
   /**
@@ -149,28 +148,23 @@ export class PullCredentialCache {
 
   /** Records a pull whose outcome is unknown. */
   record({ image, credential, pod }: SeenPull): PullTicket {
-    const sequence = ++this.#sequence;
-    this.#pulls++;
+    const sequence = ++this.#pulls;
     const ticket = { image, sequence };
     if (credential === undefined && pod === undefined) return ticket;
-    const old = this.#take(image.text);
-    const entry = old ?? { image, credentials: [], pods: [], imageId: undefined };
-    const before = entry.credentials.at(-1)?.credential;
-    if (credential !== undefined) {
-      const seenAtMs = this.#options.now();
-      entry.credentials = bounded([
-        ...entry.credentials,
-        { sequence, credential, seenAtMs, confirmed: false },
-      ]);
-    }
-    if (pod !== undefined) {
-      const others = entry.pods.filter(({ uid }) => uid !== pod.uid);
-      entry.pods = [pod, ...others].slice(0, MAX_PODS);
-    }
-    this.#put(entry);
+    const { credentials = [], pods = [], imageId } = this.#entries.get(image.text) ?? {};
+    const others = pod === undefined ? pods : pods.filter(({ uid }) => uid !== pod.uid);
+    const seen = { sequence, seenAtMs: this.#options.now(), confirmed: false };
+    this.#entries.delete(image.text); // set() then appends it as the newest
+    this.#entries.set(image.text, {
+      image,
+      credentials: credential ? bounded([...credentials, { ...seen, credential }]) : credentials,
+      pods: pod ? [pod, ...others].slice(0, MAX_PODS) : pods,
+      imageId,
+    });
     this.#shrink();
-    if (credential === undefined) return ticket;
-    if (before === undefined || !credentialsEqual(before, credential)) this.#notify("seen", image);
+    const before = credentials.at(-1)?.credential;
+    const isNew = credential && !(before && credentialsEqual(before, credential));
+    if (isNew) this.#notify("seen", image);
     return ticket;
   }
 
@@ -182,20 +176,22 @@ export class PullCredentialCache {
   complete({ image, sequence }: PullTicket, outcome: PullOutcome): void {
     const entry = this.#entries.get(image.text);
     if (entry === undefined || outcome.kind === "failed") return;
-    const seen = entry.credentials.find((one) => one.sequence === sequence);
+    const isSeen = entry.credentials.some((one) => one.sequence === sequence);
     if (outcome.kind === "refused") {
-      if (seen === undefined) return;
-      this.#replace(entry, entry.credentials.filter((one) => one !== seen));
+      if (!isSeen) return;
+      const credentials = entry.credentials.filter((one) => one.sequence !== sequence);
+      if (credentials.length > 0 || entry.pods.length > 0) {
+        this.#entries.set(image.text, { ...entry, credentials });
+      } else this.#entries.delete(image.text);
       return this.#notify("refused", image);
     }
-    if (outcome.imageId !== undefined) entry.imageId = outcome.imageId;
-    if (seen === undefined) {
-      if (entry.pods.length > 0) this.#notify("pods", image);
-      return;
-    }
-    seen.confirmed = true;
-    this.#replace(entry, entry.credentials.filter((one) => one.sequence >= sequence));
-    this.#notify("confirmed", image);
+    const { imageId = entry.imageId } = outcome;
+    const newer = entry.credentials.filter((one) => one.sequence >= sequence)
+      .map((one) => one.sequence === sequence ? { ...one, confirmed: true } : one);
+    const credentials = isSeen ? newer : entry.credentials;
+    this.#entries.set(image.text, { ...entry, credentials, imageId });
+    if (isSeen) this.#notify("confirmed", image);
+    else if (entry.pods.length > 0) this.#notify("pods", image);
   }
 
   /**
@@ -208,58 +204,54 @@ export class PullCredentialCache {
     const known = text === undefined ? undefined : this.#entries.get(text);
     // IDs and prefixes are valid references too, but were not pulled under that name.
     const id = known === undefined ? image : known.imageId;
-    const removed = [...this.#entries.values()].filter((entry) =>
-      entry.image.text === text || id !== undefined && hasId(entry, id)
-    );
-    for (const entry of removed) {
-      this.#take(entry.image.text);
-      this.#notify("forgotten", entry.image);
+    for (const entry of [...this.#entries.values()]) {
+      if (entry.image.text === text || id !== undefined && hasId(entry, id)) this.#evict(entry);
     }
   }
 
-  /** Returns the cache as text that contains secrets. */
+  /** Returns the cache as versioned JSON that contains secrets. */
   serialize(): Secret {
-    return encodeCache([...this.#entries.values()].map((entry): CachedImage => ({
-      image: entry.image,
-      imageId: entry.imageId,
-      pods: entry.pods,
-      pulls: entry.credentials,
-    })));
+    const images = this.#entries.values().map(({ image, imageId, pods, credentials }) => ({
+      image: image.text,
+      imageId, // JSON omits undefined
+      pods,
+      credentials: credentials.map(({ credential, seenAtMs, confirmed }) => ({
+        kind: credential.kind,
+        username: credentialUsername(credential),
+        secret: credentialSecret(credential).reveal(),
+        seenAtMs,
+        confirmed,
+      })),
+    }));
+    return new Secret(JSON.stringify({ version: VERSION, images: images.toArray() }));
   }
 
   /**
-   * Restores the text of {@linkcode PullCredentialCache.serialize} without reporting changes. Entries
-   * that were recorded meanwhile are kept as the newer ones. Returns false, and reports a note, if
-   * the text is unusable.
+   * Restores the text of {@linkcode PullCredentialCache.serialize} completely or not at all, without
+   * reporting changes. Entries that were recorded meanwhile are kept as the newer ones. Returns false
+   * if the text is unusable.
    */
   restore(text: Secret): boolean {
-    const decoded = decodeCache(text);
-    if (decoded.kind === "rejected") {
-      this.#options.note?.({ kind: "cache-rejected", reason: decoded.reason });
-      return false;
-    }
     const nowMs = this.#options.now();
-    const newer = [...this.#entries.keys()].flatMap((key) => this.#take(key) ?? []);
-    for (const { image, imageId, pods, pulls } of decoded.images) {
-      const credentials = pulls.map(({ credential, seenAtMs, confirmed }) => ({
-        sequence: ++this.#sequence,
-        credential,
-        seenAtMs: Math.min(seenAtMs, nowMs),
-        confirmed,
-        isRestored: true,
-      }));
-      this.#take(image.text);
-      this.#put({
-        image,
-        credentials: bounded(credentials),
-        pods: pods.slice(0, MAX_PODS),
-        imageId,
+    let restored: [string, Entry][];
+    try {
+      restored = v.parse(CACHE, JSON.parse(text.reveal())).images.map((saved) => {
+        const image = parseImageReference(saved.image);
+        const credentials = saved.credentials.map(({ seenAtMs, confirmed, ...credential }) => ({
+          sequence: 0,
+          credential: credentialOf(credential),
+          seenAtMs: Math.min(seenAtMs, nowMs),
+          confirmed,
+        }));
+        const pods = saved.pods.slice(0, MAX_PODS);
+        const { imageId } = saved;
+        return [image.text, { image, credentials: bounded(credentials), pods, imageId }];
       });
+    } catch {
+      return false; // The error is dropped: it may quote the text.
     }
-    for (const entry of newer) {
-      this.#take(entry.image.text);
-      this.#put(entry);
-    }
+    const older = restored.filter(([key]) => !this.#entries.has(key));
+    this.#entries = new Map([...older, ...this.#entries]);
     this.#shrink();
     return true;
   }
@@ -273,33 +265,19 @@ export class PullCredentialCache {
     );
   }
 
-  #replace(entry: Entry, credentials: SeenCredential[]): void {
-    this.#cachedChars -= charsOf(entry);
-    entry.credentials = credentials;
-    this.#cachedChars += charsOf(entry);
-    if (credentials.length === 0 && entry.pods.length === 0) this.#entries.delete(entry.image.text);
-  }
-
-  #take(key: string): Entry | undefined {
-    const entry = this.#entries.get(key);
-    if (entry === undefined) return undefined;
-    this.#entries.delete(key);
-    this.#cachedChars -= charsOf(entry);
-    return entry;
-  }
-
-  #put(entry: Entry): void {
-    this.#entries.set(entry.image.text, entry);
-    this.#cachedChars += charsOf(entry);
-  }
-
   #shrink(): void {
     const { maxImages = MAX_IMAGES } = this.#options;
-    for (const [key, { image }] of this.#entries) {
-      if (this.#entries.size <= maxImages && this.#cachedChars <= MAX_CACHED_CHARS) return;
-      this.#take(key);
-      this.#notify("forgotten", image);
+    let chars = this.#entries.values().reduce((sum, entry) => sum + entryChars(entry), 0);
+    for (const entry of this.#entries.values()) {
+      if (this.#entries.size <= maxImages && chars <= MAX_CACHED_CHARS) return;
+      chars -= entryChars(entry);
+      this.#evict(entry);
     }
+  }
+
+  #evict({ image }: Entry): void {
+    this.#entries.delete(image.text);
+    this.#notify("forgotten", image);
   }
 
   #notify(kind: PullChange["kind"], image: ImageReference): void {
@@ -308,20 +286,15 @@ export class PullCredentialCache {
 }
 
 /** Keeps the newest credentials, and always the newest confirmed one, the fallback after a refusal. */
-function bounded(credentials: SeenCredential[]): SeenCredential[] {
-  if (credentials.length <= MAX_CREDENTIALS) return credentials;
+function bounded(credentials: readonly SeenCredential[]): readonly SeenCredential[] {
   const fallback = credentials.findLast(({ confirmed }) => confirmed);
   const newest = credentials.slice(-MAX_CREDENTIALS);
   if (fallback === undefined || newest.includes(fallback)) return newest;
   return [fallback, ...newest.slice(1)];
 }
 
-function charsOf({ credentials }: Entry): number {
-  return credentials.reduce(
-    (sum, { credential }) =>
-      sum + credentialUsername(credential).length + credentialSecret(credential).reveal().length,
-    0,
-  );
+function entryChars({ credentials }: Entry): number {
+  return credentials.reduce((sum, { credential }) => sum + charsOf(credential), 0);
 }
 
 function normalized(image: string): string | undefined {
@@ -336,4 +309,95 @@ function normalized(image: string): string | undefined {
 function hasId({ imageId }: Entry, id: string): boolean {
   const prefix = /^(?:sha256:)?([a-f0-9]{1,64})$/.exec(id)?.[1];
   return prefix === undefined ? imageId === id : imageId?.startsWith(`sha256:${prefix}`) === true;
+}
+
+const VERSION = 2;
+const SAVED_CREDENTIAL = {
+  kind: v.picklist(["basic", "registry-token", "identity-token"]),
+  username: v.string(),
+  secret: v.pipe(v.string(), v.minLength(1)),
+};
+const CACHE = v.object({
+  version: v.literal(VERSION),
+  images: v.array(v.object({
+    image: v.string(),
+    imageId: v.optional(v.string()),
+    pods: v.array(v.object({ name: v.string(), namespace: v.string(), uid: v.string() })),
+    credentials: v.array(
+      v.object({ ...SAVED_CREDENTIAL, seenAtMs: v.number(), confirmed: v.boolean() }),
+    ),
+  })),
+});
+
+function credentialOf(
+  { kind, username, secret }: Record<"username" | "secret", string> & Pick<Credential, "kind">,
+): Credential {
+  const token = new Secret(secret);
+  switch (kind) {
+    case "basic":
+      return { kind, username, password: token };
+    case "registry-token":
+      return { kind, token };
+    case "identity-token":
+      return { kind, username, token };
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** Changes within this time are written together. */
+const SAVE_DELAY_MS = 200;
+
+/** Dependencies of a {@linkcode PullCacheFile}. */
+export interface PullCacheFileOptions {
+  readonly path: string;
+  readonly files: Pick<FileSystem, "writeAtomic">;
+  readonly clock: Clock;
+  readonly serialize: () => Secret;
+  readonly warn: (text: string) => void;
+}
+
+/**
+ * Saves the pull credential cache, so that it survives a restart of the agent.
+ *
+ * Invariants: at most one write runs at a time; after the last change there is a write; nothing is
+ * written once {@linkcode PullCacheFile.close} has resolved.
+ */
+export class PullCacheFile {
+  readonly #options: PullCacheFileOptions;
+  readonly #closed = new AbortController();
+  #isDirty = false;
+  #saving: Promise<void> | undefined;
+
+  constructor(options: PullCacheFileOptions) {
+    this.#options = options;
+  }
+
+  /** Schedules a write. */
+  changed(): void {
+    if (this.#closed.signal.aborted) return;
+    this.#isDirty = true;
+    this.#saving ??= this.#save();
+  }
+
+  /** Writes pending changes; later changes are ignored. */
+  async close(): Promise<void> {
+    this.#closed.abort();
+    await this.#saving;
+  }
+
+  async #save(): Promise<void> {
+    const { path, files, clock, serialize, warn } = this.#options;
+    while (this.#isDirty) {
+      const { signal } = this.#closed;
+      await clock.sleep(SAVE_DELAY_MS, { signal }).catch(() => {}); // write immediately on close
+      this.#isDirty = false;
+      try {
+        await files.writeAtomic(path, serialize().reveal(), { mode: 0o600 });
+      } catch (error) {
+        warn(`failed to save the pull credentials: ${messageOf(error)}`);
+      }
+    }
+    this.#saving = undefined;
+  }
 }

@@ -134,7 +134,7 @@ export class DaemonProbe {
     const { image } = instance;
     const endpoint = image && backend &&
       await endpointOf(image, backend, (host) => approvedHosts.approvalOf(image, host));
-    return defined({ daemonId: listed.id, ...instance, mountId, backend, endpoint, configPath });
+    return defined({ ...instance, mountId, backend, endpoint, configPath });
   }
 }
 

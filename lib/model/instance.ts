@@ -22,17 +22,8 @@ export const DAEMON_STATES = [
  */
 export type DaemonState = (typeof DAEMON_STATES)[number];
 
-/** Identifies a RAFS instance in a daemon. */
-export type InstanceKey = `${string}/${string}`;
-
-/** Returns the key of a RAFS instance. */
-export function instanceKey(daemonId: string, snapshotId: string): InstanceKey {
-  return `${daemonId}/${snapshotId}`;
-}
-
 /** A mounted nydus file system, which serves one image. */
 export interface RafsInstance {
-  readonly daemonId: string;
   readonly snapshotId: string;
   /** Undefined if neither the snapshotter nor the configuration file has the image. */
   readonly image?: ImageReference;

@@ -3,6 +3,7 @@ import { type AgentStatus, parseImageReference, printable } from "../model/mod.t
 import type { HealthView } from "./health.ts";
 import type { ImageRecord } from "./image_history.ts";
 import type { MetricsPage } from "./metrics.ts";
+import { guidePage } from "./page/guide_page.ts";
 import { imagePage, unknownImagePage } from "./page/image_page.ts";
 import { icon, PAGE_POLICY } from "./page/layout.ts";
 import { nodePage } from "./page/node_page.ts";
@@ -21,7 +22,7 @@ export interface AppOptions {
   readonly allowedHosts: readonly string[];
   /** Returns the monotonic time in ms. */
   readonly now: () => number;
-  /** Whether only metrics, `/livez` and `/readyz` are served, without details. @default false */
+  /** Whether the status is not served, only metrics, guides and health. @default false */
   readonly metricsOnly?: boolean;
 }
 
@@ -38,7 +39,7 @@ const HEADERS: Readonly<Record<string, string>> = {
  * and cannot be read by other web pages.
  */
 export function createApp(options: AppOptions): Hono {
-  const { metrics, health, allowedHosts, now, metricsOnly = false } = options;
+  const { metrics, health, guides = {}, allowedHosts, now, metricsOnly = false } = options;
   const app = new Hono();
   const cache = new ResponseCache(now);
 
@@ -78,6 +79,13 @@ export function createApp(options: AppOptions): Hono {
       : failedChecksText(view);
     return c.text(text, view.ready ? 200 : 503);
   });
+  const guidePages = new ResponseCache(now);
+  app.get("/docs/:name", (c) => {
+    const name = c.req.param("name");
+    const text = guides[name];
+    if (text === undefined) return c.notFound();
+    return guidePages.respond(name, () => c.html(guidePage(text, Object.keys(guides))));
+  });
   if (!metricsOnly) addDetails(app, options, cache);
 
   app.notFound((c) => c.json({ error: "not found" }, 404));
@@ -89,7 +97,7 @@ const MAX_FILTER_TEXT = 200;
 
 /** Adds the status as JSON and the status pages. */
 function addDetails(app: Hono, options: AppOptions, cache: ResponseCache): void {
-  const { status, health, now, history = () => undefined, guides = {} } = options;
+  const { status, health, now, history = () => undefined } = options;
   const nodePages = new ResponseCache(now);
   const imagePages = new ResponseCache(now);
   app.get("/healthz", (c) => {
@@ -104,10 +112,6 @@ function addDetails(app: Hono, options: AppOptions, cache: ResponseCache): void 
     const filter = { text: q.slice(0, MAX_FILTER_TEXT), state, page: number };
     const key = JSON.stringify(filter);
     return nodePages.respond(key, () => c.html(nodePage(status(), health(), filter)));
-  });
-  app.get("/docs/:name", (c) => {
-    const text = guides[c.req.param("name")];
-    return text === undefined ? c.notFound() : c.text(text);
   });
   app.get("/images", (c) => {
     const ref = normalizeReference(c.req.query("ref") ?? "");

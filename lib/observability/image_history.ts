@@ -5,6 +5,7 @@ import {
   type ProviderName,
   type ProviderNote,
   type ReasonCode,
+  setNewest,
 } from "../model/mod.ts";
 import { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_events.ts";
 import { logLinesOf } from "./log_lines.ts";
@@ -31,11 +32,25 @@ export interface ProviderResult {
   readonly atMs: number;
 }
 
+/** Numbers of renewals within a slot of {@linkcode SLOT_MS}. */
+export interface RenewalSlot {
+  /** Wall time (ms) of its start. */
+  readonly atMs: number;
+  readonly succeeded: number;
+  readonly failed: number;
+}
+
 /** The recent history of an image, newest first, and the last result of each provider. */
 export interface ImageRecord {
   readonly entries: readonly HistoryEntry[];
   readonly results: readonly ProviderResult[];
+  /** The slots with renewals, oldest first. */
+  readonly renewals: readonly RenewalSlot[];
 }
+
+export const SLOT_MS = 30 * 60_000;
+/** The slots of a day; the oldest and the current one are incomplete. */
+export const MAX_SLOTS = 49;
 
 const MAX_IMAGES = 2_000;
 const MAX_ENTRIES = 40;
@@ -54,6 +69,7 @@ const EXCLUDED: readonly LogEventName[] = [
 interface StoredRecord {
   readonly entries: (HistoryEntry & { readonly signature: string })[];
   readonly results: Map<ProviderName, ProviderResult>;
+  readonly renewals: RenewalSlot[];
 }
 
 /** Records the recent events of each image, bounded in images and entries. */
@@ -82,6 +98,8 @@ export class ImageHistory implements Observer {
         atMs,
       });
     }
+    if (event.kind === "credential-renewed") addRenewal(record, "succeeded", atMs);
+    if (event.kind === "renewal-failed") addRenewal(record, "failed", atMs);
     for (const { event: name, message, isRecoveryOnly } of logLinesOf(event)) {
       if (isRecoveryOnly || EXCLUDED.includes(name)) continue;
       addEntry(record, name, safeText(message, MAX_TEXT), atMs);
@@ -95,17 +113,13 @@ export class ImageHistory implements Observer {
     return {
       entries: record.entries.toReversed().map(({ signature: _, ...entry }) => entry),
       results: [...record.results.values()],
+      renewals: [...record.renewals],
     };
   }
 
   #record(image: string): StoredRecord {
-    const record = this.#records.get(image) ?? { entries: [], results: new Map() };
-    this.#records.delete(image);
-    this.#records.set(image, record);
-    if (this.#records.size > MAX_IMAGES) {
-      const [oldest = ""] = this.#records.keys();
-      this.#records.delete(oldest);
-    }
+    const record = this.#records.get(image) ?? { entries: [], results: new Map(), renewals: [] };
+    setNewest(this.#records, image, record, MAX_IMAGES);
     return record;
   }
 }
@@ -130,6 +144,19 @@ function addEntry(
     signature,
   });
   if (entries.length > MAX_ENTRIES) entries.shift();
+}
+
+function addRenewal(
+  { renewals }: StoredRecord,
+  result: "succeeded" | "failed",
+  nowMs: number,
+): void {
+  const atMs = Math.floor(nowMs / SLOT_MS) * SLOT_MS;
+  const slot = renewals.at(-1)?.atMs === atMs ? renewals.pop() : undefined;
+  const { succeeded = 0, failed = 0 } = slot ?? {};
+  const counts = { succeeded, failed };
+  renewals.push({ atMs, ...counts, [result]: counts[result] + 1 });
+  if (renewals.length > MAX_SLOTS) renewals.shift();
 }
 
 function safeNote({ subject, reason, detail }: ProviderNote): ProviderNote {

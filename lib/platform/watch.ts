@@ -1,13 +1,15 @@
 import { dirname } from "@std/path";
+import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { type Clock, sleepToNextTick } from "../model/mod.ts";
 
 const SCAN_INTERVAL_MS = 800;
-/** Interval at which every folder is read again, to find files that were written in place. */
-const FULL_SCAN_INTERVAL_MS = 10_000;
+/** A scan checks this part of the entries below a path, in turn: each within ten seconds. */
+const CHECKED_PART = 1 / 12;
+const MIN_CHECKED = 2;
 /** A folder is read again for this time after a change: its next change may have the same mtime. */
 const RECENT_MS = 30_000;
-/** Pause after a scan as a multiple of its duration: large folders cost at most 1 % of a core. */
+/** Pause after an asynchronous scan of a folder as a multiple of its duration. */
 const PAUSE_FACTOR = 100;
 const MAX_PAUSE_MS = 10_000;
 /** Reaches `<folder>/<daemon>/<snapshot>/config.json`. */
@@ -41,25 +43,32 @@ export interface WatchOptions {
  * Polling replaces inotify because Deno opens every file of an event while it locks all watches: a
  * named pipe in a watched folder would block the process. Local file systems are polled with
  * synchronous calls, which cost a fraction of asynchronous ones; others could block the event loop.
+ * A link or a mount point that leads to a remote file system from now on is noticed by the first
+ * synchronous call, which blocks if that file system hangs at this moment.
  */
 export function watchPaths(
   paths: readonly string[],
   changed: (path: string, watched: string) => void,
   { clock, isLocal = isOnLocalFileSystem }: WatchOptions,
 ): Disposable {
-  const stop = new AbortController();
-  const { signal } = stop;
+  let isStopped = false;
   const watches = [...new Set(paths)].map((path) =>
-    new PathWatch(path, { clock, isLocal, changed, signal })
+    new PathWatch(path, {
+      clock,
+      isLocal,
+      changed: (changedPath) => {
+        if (!isStopped) changed(changedPath, path);
+      },
+    })
   );
   const poll = async () => {
-    while (true) {
+    while (!isStopped) {
       for (const watch of watches) watch.poll();
-      await sleepToNextTick(clock, SCAN_INTERVAL_MS, { signal });
+      await sleepToNextTick(clock, SCAN_INTERVAL_MS, {});
     }
   };
-  poll().catch(() => {}); // rejects only when aborted
-  return { [Symbol.dispose]: () => stop.abort() };
+  void poll();
+  return { [Symbol.dispose]: () => isStopped = true };
 }
 
 /** Returns a text that changes whenever the content of a file may have changed. */
@@ -67,10 +76,16 @@ export function stampOf({ dev, ino, size, mtime, ctime }: Deno.FileInfo): string
   return `${dev}:${ino}:${size}:${mtime?.getTime()}:${ctime?.getTime()}`;
 }
 
-/** What a scan found at a path. */
-interface Found {
-  readonly stamp: string;
-  readonly folder?: { readonly entries: Map<string, Found>; readonly changedAtMs: number };
+/** A path as of its last check. */
+interface Entry {
+  readonly path: string;
+  /** Levels of folders that are read below it. */
+  readonly depth: number;
+  info: Deno.FileInfo | undefined;
+  /** Monotonic time of the last change. */
+  changedAtMs: number;
+  hasFolders: boolean;
+  readonly children: Map<string, Entry>;
 }
 
 /** A file system call of a scan, which is executed synchronously or asynchronously. */
@@ -83,143 +98,145 @@ type Scan<T> = Generator<Call, T, unknown>;
 /** State of one scan. */
 interface Pass {
   readonly nowMs: number;
+  /** Whether unchanged folders are read, too. */
   readonly isFull: boolean;
-  readonly isSync: boolean;
   readonly changes: Set<string>;
-  entriesLeft: number;
 }
 
 interface PathWatchOptions extends Required<WatchOptions> {
-  readonly changed: (path: string, watched: string) => void;
-  readonly signal: AbortSignal;
+  readonly changed: (path: string) => void;
 }
 
 /**
  * Invariants: at most one scan is in flight, so a file system that hangs occupies one thread and
- * delays no other path; only local file systems are scanned synchronously; nothing is reported
- * after an abort.
+ * delays no other path; only local file systems are scanned synchronously.
  */
 class PathWatch {
-  readonly #path: string;
   readonly #options: PathWatchOptions;
+  readonly #root: Entry;
+  /** Everything that exists below the path, in the order of the last check. */
+  readonly #entries = new Map<string, Entry>();
+  /** Checked by every scan: the path itself, folders of folders, and folders that changed recently. */
+  readonly #frequent: Set<Entry>;
   /** Undefined while the file system has to be checked. */
   #isLocal: boolean | undefined;
   #isScanning = false;
   #hasBaseline = false;
-  #found: Found | undefined;
-  /** Device of the path at the last scan: another one is another file system. */
-  #device: number | undefined;
   #nextAtMs = 0;
-  #nextFullAtMs = 0;
 
   constructor(path: string, options: PathWatchOptions) {
-    this.#path = path;
     this.#options = options;
+    this.#root = newEntry(path, MAX_DEPTH);
+    this.#frequent = new Set([this.#root]);
   }
 
   /** Starts a scan unless one is in flight. */
   poll(): void {
     const nowMs = this.#options.clock.monotonicMs();
     if (this.#isScanning || nowMs < this.#nextAtMs) return;
-    const isSync = this.#isLocal === true;
-    const isFull = !isSync || nowMs >= this.#nextFullAtMs;
-    if (isFull) this.#nextFullAtMs = nowMs + FULL_SCAN_INTERVAL_MS;
-    const pass = { nowMs, isFull, isSync, changes: new Set<string>(), entriesLeft: MAX_ENTRIES };
-    if (isSync) {
-      runSync(this.#scan(pass));
-      if (this.#isLocal) return this.#report(pass);
-    }
+    if (this.#isLocal) this.#pollLocal(nowMs);
+    if (this.#isLocal) return;
     this.#isScanning = true;
-    this.#pollAsync({ ...pass, isSync: false }).catch(() => {})
-      .finally(() => this.#isScanning = false);
+    this.#pollFully(nowMs).catch(() => {}).finally(() => this.#isScanning = false);
   }
 
-  async #pollAsync(pass: Pass): Promise<void> {
-    this.#isLocal ??= await this.#options.isLocal(this.#path);
-    await runAsync(this.#scan(pass));
+  #pollLocal(nowMs: number): void {
+    const pass = { nowMs, isFull: false, changes: new Set<string>() };
+    for (const entry of [...this.#frequent, ...this.#longestUnchecked()]) {
+      const info = entry === this.#root ? this.#statRoot() : statSync("lstat", entry.path);
+      if (entry === this.#root && info?.dev !== entry.info?.dev) {
+        this.#isLocal = undefined; // has to be checked first
+        return;
+      }
+      const isRecent = nowMs - entry.changedAtMs < RECENT_MS;
+      if (!isSame(info, entry.info) || isRecent) runSync(this.#update(entry, info, pass));
+      else if (entry !== this.#root && !entry.hasFolders) this.#frequent.delete(entry);
+    }
     this.#report(pass);
   }
 
-  *#scan(pass: Pass): Scan<void> {
-    const info = yield* stat("stat", this.#path);
-    if (pass.isSync && info?.dev !== this.#device) {
-      this.#isLocal = undefined; // has to be checked first
-      return;
-    }
-    this.#device = info?.dev;
-    this.#found = yield* this.#visit(this.#path, info, this.#found, MAX_DEPTH, pass);
+  /** `existsSync` is much cheaper than an exception. */
+  #statRoot(): Deno.FileInfo | undefined {
+    const { path, info } = this.#root;
+    return info === undefined && !existsSync(path) ? undefined : statSync("stat", path);
   }
 
-  /** Compares a path, and everything below it on the same device, with the last scan. */
-  *#visit(
-    path: string,
-    info: Deno.FileInfo | undefined,
-    before: Found | undefined,
-    depth: number,
-    pass: Pass,
-  ): Scan<Found | undefined> {
-    const stamp = info && stampOf(info);
-    if (info === undefined || stamp === undefined || !info.isDirectory) {
-      if (stamp !== before?.stamp) addAll(path, before, pass.changes);
-      return stamp === undefined ? undefined : { stamp };
+  #longestUnchecked(): readonly Entry[] {
+    const count = Math.max(MIN_CHECKED, Math.ceil(this.#entries.size * CHECKED_PART));
+    const next = [...this.#entries.values().take(count)];
+    for (const entry of next) {
+      this.#entries.delete(entry.path);
+      this.#entries.set(entry.path, entry);
     }
-    if (before?.folder === undefined) pass.changes.add(path);
-    const known = before?.folder?.entries ?? new Map<string, Found>();
-    const isSame = before?.folder !== undefined && stamp === before.stamp;
-    const changedAtMs = isSame ? before.folder.changedAtMs : pass.nowMs;
-    const below = function* (this: PathWatch, name: string): Scan<Found | undefined> {
-      const child = `${path}/${name}`;
-      const info = yield* stat("lstat", child);
-      return yield* this.#visit(child, info, known.get(name), depth - 1, pass);
-    }.bind(this);
-    const isRecent = pass.nowMs - changedAtMs < RECENT_MS;
-    if (isSame && !pass.isFull && !isRecent) {
-      for (const [name, { folder }] of known) {
-        if (folder === undefined) continue;
-        const found = yield* below(name);
-        if (found === undefined) known.delete(name);
-        else known.set(name, found);
-      }
-      return before;
-    }
-    const entries = new Map<string, Found>();
-    const isRead = depth > 0 && info.dev === this.#device;
-    for (const name of isRead ? yield* list(path) : []) {
-      if (pass.entriesLeft-- <= 0) break;
-      const found = yield* below(name);
-      if (found !== undefined) entries.set(name, found);
-    }
-    for (const [name, gone] of known) {
-      if (!entries.has(name)) addAll(`${path}/${name}`, gone, pass.changes);
-    }
-    return { stamp, folder: { entries, changedAtMs } };
+    return next.filter((entry) => !this.#frequent.has(entry));
   }
 
-  #report({ nowMs, changes }: Pass): void {
-    const { clock, changed, signal } = this.#options;
-    const tookMs = clock.monotonicMs() - nowMs;
+  async #pollFully(nowMs: number): Promise<void> {
+    this.#isLocal ??= await this.#options.isLocal(this.#root.path);
+    const pass = { nowMs, isFull: true, changes: new Set<string>() };
+    const info = await call({ kind: "stat", path: this.#root.path });
+    await runAsync(this.#update(this.#root, info as Deno.FileInfo | undefined, pass));
+    const tookMs = this.#options.clock.monotonicMs() - nowMs;
     // Not for files: an asynchronous call mostly measures how busy the event loop is.
-    const pauseMs = this.#found?.folder ? Math.min(tookMs * PAUSE_FACTOR, MAX_PAUSE_MS) : 0;
-    this.#nextAtMs = nowMs + pauseMs;
+    const pauseMs = this.#root.info?.isDirectory ? tookMs * PAUSE_FACTOR : 0;
+    this.#nextAtMs = nowMs + Math.min(pauseMs, MAX_PAUSE_MS);
+    this.#report(pass);
+  }
+
+  /** Records what was found at a path, and compares everything directly below it. */
+  *#update(entry: Entry, info: Deno.FileInfo | undefined, pass: Pass): Scan<void> {
+    const { path, depth, info: before } = entry;
+    const isFolder = info?.isDirectory === true;
+    const wasFolder = before?.isDirectory === true;
+    if (!isSame(info, before)) {
+      entry.changedAtMs = pass.nowMs;
+      if (!isFolder || !wasFolder) pass.changes.add(path);
+    }
+    entry.info = info;
+    if (info === undefined) this.#entries.delete(path);
+    else if (entry !== this.#root) this.#entries.set(path, entry);
+    if (isFolder) this.#frequent.add(entry);
+    else if (entry !== this.#root) this.#frequent.delete(entry);
+    // Other devices and deeper levels are not read.
+    const isRead = isFolder && depth > 0 && info.dev === this.#root.info?.dev;
+    const names = isRead ? yield* list(path) : [];
+    const { children } = entry;
+    const limit = MAX_ENTRIES - this.#entries.size + children.size;
+    for (const name of names.slice(0, limit)) {
+      const child = `${path}/${name}`;
+      if (!children.has(child)) children.set(child, newEntry(child, depth - 1));
+    }
+    for (const child of children.values()) {
+      const found = yield* lstat(child.path);
+      if (found === undefined) children.delete(child.path);
+      entry.hasFolders ||= found?.isDirectory === true;
+      if (pass.isFull || !isSame(found, child.info)) yield* this.#update(child, found, pass);
+    }
+  }
+
+  #report({ changes }: Pass): void {
     const isFirst = !this.#hasBaseline;
     this.#hasBaseline = true;
     if (isFirst) return;
-    for (const path of [...changes].slice(0, MAX_REPORTED)) {
-      if (!signal.aborted) changed(path, this.#path);
-    }
+    for (const path of [...changes].slice(0, MAX_REPORTED)) this.#options.changed(path);
   }
 }
 
-function addAll(path: string, found: Found | undefined, changes: Set<string>): void {
-  changes.add(path);
-  for (const [name, entry] of found?.folder?.entries ?? []) {
-    addAll(`${path}/${name}`, entry, changes);
-  }
+function newEntry(path: string, depth: number): Entry {
+  const children = new Map<string, Entry>();
+  return { path, depth, info: undefined, changedAtMs: -Infinity, hasFolders: false, children };
+}
+
+/** Whether the content of a file, or the list of a folder, is the same. */
+function isSame(a: Deno.FileInfo | undefined, b: Deno.FileInfo | undefined): boolean {
+  return a === b || a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev &&
+      a.size === b.size && a.mtime?.getTime() === b.mtime?.getTime() &&
+      a.ctime?.getTime() === b.ctime?.getTime();
 }
 
 /** Returns undefined for a path that does not exist, or cannot be examined. */
-function* stat(kind: "stat" | "lstat", path: string): Scan<Deno.FileInfo | undefined> {
-  return (yield { kind, path }) as Deno.FileInfo | undefined;
+function* lstat(path: string): Scan<Deno.FileInfo | undefined> {
+  return (yield { kind: "lstat", path }) as Deno.FileInfo | undefined;
 }
 
 function* list(path: string): Scan<readonly string[]> {
@@ -235,8 +252,16 @@ async function runAsync(scan: Scan<void>): Promise<void> {
 }
 
 function callSync({ kind, path }: Call): unknown {
+  if (kind !== "list") return statSync(kind, path);
   try {
-    if (kind === "list") return [...Deno.readDirSync(path)].map(({ name }) => name);
+    return [...Deno.readDirSync(path)].map(({ name }) => name);
+  } catch {
+    return undefined;
+  }
+}
+
+function statSync(kind: "stat" | "lstat", path: string): Deno.FileInfo | undefined {
+  try {
     return kind === "stat" ? Deno.statSync(path) : Deno.lstatSync(path);
   } catch {
     return undefined;

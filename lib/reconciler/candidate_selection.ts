@@ -1,12 +1,11 @@
 import {
   type CallOptions,
-  type Candidate,
   credentialFingerprint,
+  type CredentialRequest,
   type CredentialSubject,
   defined,
-  instanceKey,
+  type Observer,
   type ProbeTarget,
-  type ProviderName,
   type Resolution,
   Secret,
   subjectKey,
@@ -18,134 +17,98 @@ import {
   type Selection,
   type SelectionRequest,
 } from "../verification/mod.ts";
-import type { StoreEntry } from "../credentials/mod.ts";
-import type { ReconcilerContext, Selector } from "./context.ts";
-import { candidateInNydusd, decodeCurrentAuth, type Mount, type Mounts } from "./mounts.ts";
+import type { Renewal, StoreEntry } from "../credentials/mod.ts";
+import type { RenewalContext, Selector } from "./context.ts";
+import { candidateInNydusd, decodeCurrentAuth, type Mount } from "./mounts.ts";
 
 /** What to do with a resolution: use a new credential, or keep the current one. */
 export type Decision =
-  | {
-    readonly kind: "use";
-    readonly provider: ProviderName;
-    readonly candidates: readonly [Candidate, ...Candidate[]];
-    readonly selectionReason?: string;
-  }
+  | { readonly kind: "use" } & Renewal
   | { readonly kind: "keep"; readonly detail: string };
 
-/** How the resolution was requested, and how to request more candidates. */
+/** How to request candidates for an entry. */
 interface DecisionOptions extends CallOptions {
+  /**
+   * Requests the first provider that has a credential, or all of them.
+   *
+   * @param change What differs from the first request.
+   */
+  readonly resolve: (all: boolean, change?: Partial<CredentialRequest>) => Promise<Resolution>;
   /** Reads with the current credential fail. */
   readonly readsRefused: boolean;
   /** Wall time of the request: candidates fetched earlier come from a cache. */
   readonly requestedAtMs: number;
-  /** Requests all providers instead of the first that has a credential; undefined if done. */
-  readonly resolveAll?: () => Promise<Resolution>;
-  /** Requests all providers for a credential newer than a cached one that was refused. */
-  readonly resolveNewer?: (than: Candidate) => Promise<Resolution>;
 }
 
-type SelectionContext =
-  & Pick<ReconcilerContext, "selector" | "observer" | "clock" | "records">
-  & { readonly mounts: Pick<Mounts, "of"> };
-
-/** Decides which of the candidates that the chain returned becomes the credential of an image. */
-export class Selections {
-  readonly #context: SelectionContext;
-
-  constructor(context: SelectionContext) {
-    this.#context = context;
+/**
+ * Requests the candidates of an entry and decides which one becomes its credential. Without a
+ * decision no provider has a credential.
+ */
+export async function resolveEntry(
+  context: RenewalContext,
+  entry: StoreEntry,
+  options: DecisionOptions,
+): Promise<{ readonly resolution: Resolution; readonly decision?: Decision }> {
+  const { readsRefused, resolve } = options;
+  const resolution = await resolve(readsRefused);
+  const { winner } = resolution;
+  if (winner === undefined) return { resolution };
+  const { provider, candidates: [candidate] } = winner;
+  const first = { kind: "use", provider, candidate } as const;
+  const { selector } = context;
+  if (selector === undefined) return { resolution, decision: first };
+  const mounts = context.mounts.of(subjectKey(entry.image));
+  const inUse = candidateInUse(context, entry);
+  const offered = candidatesOf(resolution);
+  if (includesUnapprovedHost(mounts, offered)) {
+    // A probe would send the credential to that host. Without it, keep the credential in use for
+    // as long as a provider offers it.
+    const used = inUse && offered.find((one) => isSameCredential(one, inUse));
+    const mayKeep = used !== undefined && used.provider !== "adopted" && !readsRefused;
+    const decision = mayKeep
+      ? { kind: "use" as const, provider: used.provider, candidate: used.candidate }
+      : first;
+    return { resolution, decision };
   }
+  const target = probeTargetOf(entry.image, mounts);
+  const request = defined({ image: entry.image, target, readsRefused, offered, inUse });
+  const selection = await select(selector, request, options);
+  return { resolution, decision: decisionOf(entry, selection, context.observer) };
+}
 
-  /** Returns undefined when no provider has a credential. */
-  async decide(
-    entry: StoreEntry,
-    resolution: Resolution,
-    options: DecisionOptions,
-  ): Promise<Decision | undefined> {
-    const { winner } = resolution;
-    if (winner === undefined) return undefined;
-    const { selector } = this.#context;
-    if (selector === undefined) return { kind: "use", ...winner };
-    const mounts = this.#context.mounts.of(subjectKey(entry.image));
-    const inUse = this.inUse(entry);
-    const offered = candidatesOf(resolution);
-    if (includesUnapprovedHost(mounts, offered)) {
-      // A probe would send the credential to that host. Without it, keep the credential in use for
-      // as long as a provider offers it.
-      const used = inUse && offered.find((one) => isSameCredential(one, inUse));
-      if (used === undefined || used.provider === "adopted" || options.readsRefused) {
-        return { kind: "use", ...winner };
-      }
-      return { kind: "use", provider: used.provider, candidates: [used.candidate] };
-    }
-    const request = defined({
-      image: entry.image,
-      target: probeTargetOf(entry.image, mounts),
-      readsRefused: options.readsRefused,
-      offered,
-      inUse,
-    });
-    return this.#decisionOf(entry, await selectFrom(selector, request, options));
+/** Returns the credential in use: the stored one, else the one in the nydusd of a mount. */
+export function candidateInUse(
+  { mounts, clock }: Pick<RenewalContext, "mounts" | "clock">,
+  { image, stored }: StoreEntry,
+): SelectionRequest["inUse"] {
+  const records = mounts.of(subjectKey(image))
+    .filter(({ daemon }) => daemon.state === "running")
+    .map(({ record }) => record);
+  const proven = records.some(({ state, provenReads }) =>
+    (state === "stored" || state === "adopted") && provenReads !== undefined
+  );
+  if (stored !== undefined) {
+    return { provider: stored.provider, candidate: stored.candidate, proven };
   }
-
-  /** Returns the credential in use: the stored one, else the one in the nydusd of a mount. */
-  inUse({ image, stored }: StoreEntry): SelectionRequest["inUse"] {
-    const { mounts, records, clock } = this.#context;
-    const running = mounts.of(subjectKey(image))
-      .filter(({ daemon }) => daemon.state === "running")
-      .map(({ daemon, instance }) => records.get(instanceKey(daemon.id, instance.snapshotId)));
-    const proven = running.some(({ state, proven }) =>
-      (state === "stored" || state === "adopted") && proven === true
-    );
-    if (stored !== undefined) {
-      return { provider: stored.provider, candidate: stored.candidate, proven };
-    }
-    const credential = running.map(({ currentAuth }) => decodeCurrentAuth(currentAuth))
-      .find((one) => one !== undefined);
-    if (credential === undefined) return undefined;
-    const candidate = candidateInNydusd(credential, "nydusd", clock.wallMs());
-    return { provider: "adopted", candidate, proven };
-  }
-
-  #decisionOf({ image, stored }: StoreEntry, selection: Selection): Decision {
-    const { kind, winner: { provider, candidate }, otherCandidates, detail, reason } = selection;
-    if (kind === "kept" || provider === "adopted") return { kind: "keep", detail };
-    const fingerprint = credentialFingerprint(candidate.credential);
-    const isObvious = reason === "only" || reason === "first" || reason === "in-use";
-    if (!isObvious && fingerprint !== stored?.fingerprint) {
-      this.#context.observer.notify({
-        kind: "candidate-selected",
-        image: image.text,
-        provider,
-        origin: candidate.origin,
-        fingerprint,
-        reason,
-        detail,
-        otherCandidates: otherCandidates.length,
-      });
-    }
-    const earlierReason = reason === "in-use" ? stored?.selectionReason : undefined;
-    return defined({
-      kind: "use" as const,
-      provider,
-      candidates: [candidate, ...otherCandidates.map((other) => other.candidate)] as const,
-      selectionReason: isObvious ? earlierReason : detail,
-    });
-  }
+  const credential = records.map(({ currentAuth }) => decodeCurrentAuth(currentAuth))
+    .find((one) => one !== undefined);
+  if (credential === undefined) return undefined;
+  const candidate = candidateInNydusd(credential, "nydusd", clock.wallMs());
+  return { provider: "adopted", candidate, proven };
 }
 
 /** When all candidates are refused, requests all providers, then newer than cached credentials. */
-async function selectFrom(
+async function select(
   selector: Selector,
   request: SelectionRequest,
-  { resolveAll, resolveNewer, requestedAtMs, signal }: DecisionOptions,
+  { resolve, requestedAtMs, readsRefused, signal }: DecisionOptions,
 ): Promise<Selection> {
   const options = defined({ signal });
   const retry = { ...request, readsRefused: false };
   let { offered } = request;
   let selection = await selector.select(request, options);
-  if (selection.exhausted && resolveAll !== undefined) {
-    const all = candidatesOf(await resolveAll());
+  if (selection.exhausted && !readsRefused) {
+    const all = candidatesOf(await resolve(true, { allAccounts: true }));
     if (all.length > 0) {
       offered = all;
       selection = await selector.select({ ...retry, offered }, options);
@@ -153,11 +116,38 @@ async function selectFrom(
   }
   const cached = offered.map(({ candidate }) => candidate)
     .find(({ watched, fetchedAtMs }) => !watched && fetchedAtMs < requestedAtMs);
-  if (!selection.exhausted || cached === undefined || resolveNewer === undefined) return selection;
-  const newer = candidatesOf(await resolveNewer(cached));
+  if (!selection.exhausted || cached === undefined) return selection;
+  const refused = { fingerprint: credentialFingerprint(cached.credential) };
+  const change = { newerThanMs: cached.fetchedAtMs, urgent: true, refused };
+  const newer = candidatesOf(await resolve(true, change));
   const fetched = newer.filter((one) => !offered.some((other) => isSameCredential(one, other)));
   if (fetched.length === 0) return selection;
   return await selector.select({ ...retry, offered: newer, fetched }, options);
+}
+
+function decisionOf(
+  { image, stored }: StoreEntry,
+  { kind, winner: { provider, candidate }, otherCandidates, detail, reason }: Selection,
+  observer: Observer,
+): Decision {
+  if (kind === "kept" || provider === "adopted") return { kind: "keep", detail };
+  const fingerprint = credentialFingerprint(candidate.credential);
+  const isObvious = reason === "only" || reason === "first" || reason === "in-use";
+  if (!isObvious && fingerprint !== stored?.fingerprint) {
+    observer.notify({
+      kind: "candidate-selected",
+      image: image.text,
+      provider,
+      origin: candidate.origin,
+      fingerprint,
+      reason,
+      detail,
+      otherCandidates: otherCandidates.length,
+    });
+  }
+  const earlierReason = reason === "in-use" ? stored?.selectionReason : undefined;
+  const selectionReason = isObvious ? earlierReason : detail;
+  return defined({ kind: "use" as const, provider, candidate, selectionReason });
 }
 
 function isSameCredential(
@@ -192,7 +182,10 @@ function candidatesOf({ attempts, winner }: Resolution): readonly ScoredCandidat
  * (host, CA files, mirror, proxy), or by the image reference where that is unknown. nydusd falls
  * back from a mirror or proxy to the registry unless its configuration disables that.
  */
-export function probeTargetOf(subject: CredentialSubject, mounts: readonly Mount[]): ProbeTarget {
+export function probeTargetOf(
+  subject: CredentialSubject,
+  mounts: readonly Pick<Mount, "instance">[],
+): ProbeTarget {
   const byReference = defaultProbeTarget(subject.endpoint ?? subject);
   const backend = mounts.map(({ instance }) => instance.backend).find((one) => one?.host);
   if (backend?.host === undefined) return byReference;

@@ -12,8 +12,8 @@ import type {
   Resolution,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../credentials/mod.ts";
-import type { Selection, SelectionRequest } from "../verification/mod.ts";
-import type { MountRecords, Mounts } from "./mounts.ts";
+import type { CandidateSelector } from "../verification/mod.ts";
+import type { Mounts } from "./mounts.ts";
 
 /** Requests the credential of an image from the providers; see `CredentialChain`. */
 export interface Resolver {
@@ -23,10 +23,8 @@ export interface Resolver {
   ): Promise<Resolution>;
 }
 
-/** Selects one of several candidates; see `CandidateSelector` of the verification package. */
-export interface Selector {
-  select(request: SelectionRequest, options?: CallOptions): Promise<Selection>;
-}
+/** Selects one of several candidates. */
+export type Selector = Pick<CandidateSelector, "select">;
 
 /** Reads the counters of backend reads of one mount from nydusd. */
 export type ReadCounter = Pick<NydusdApi, "backendReads">;
@@ -63,6 +61,10 @@ export interface ReconcilerOptions {
 /** What the parts of the reconciler share. */
 export interface ReconcilerContext extends ReconcilerOptions {
   readonly mounts: Mounts;
-  readonly records: MountRecords;
   readonly stages: () => ReconcileStages;
 }
+
+/** What a renewal needs of the {@linkcode ReconcilerContext}. */
+export type RenewalContext =
+  & Pick<ReconcilerContext, "store" | "observer" | "clock" | "selector" | "mounts">
+  & { readonly stages: () => Pick<ReconcileStages, "resolver"> };

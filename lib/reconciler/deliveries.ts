@@ -1,35 +1,19 @@
 import {
   type Credential,
   credentialFingerprint,
-  type Daemon,
   defined,
   type DeliveryOutcome,
   type DeliveryState,
   encodeRegistryAuth,
   messageOf,
-  type RafsInstance,
   Semaphore,
   subjectKey,
   subjectOf,
 } from "../model/mod.ts";
 import type { ReconcilerContext } from "./context.ts";
-import {
-  type InstanceRecord,
-  isPaused,
-  recordAfterDelivery,
-  recordAfterDiscovery,
-  recordKeyOf,
-} from "./mounts.ts";
+import { type InstanceRecord, isPaused, type Mount, recordAfterDelivery } from "./mounts.ts";
 import { type InstancePlan, planInstance } from "./plan.ts";
 import { subjectFields } from "./renewals.ts";
-
-/** Callbacks of {@linkcode Deliveries}. */
-interface DeliveriesCallbacks {
-  /** Whether a renewal of a store key is in flight. */
-  readonly isRenewing: (key: string) => boolean;
-  /** Called when the work for a daemon has completed. */
-  readonly onCompleted: () => void;
-}
 
 /** Daemons processed concurrently. */
 const MAX_PARALLEL = 16;
@@ -44,48 +28,24 @@ const MAX_PARALLEL = 16;
  */
 export class Deliveries {
   readonly #context: ReconcilerContext;
-  readonly #callbacks: DeliveriesCallbacks;
+  readonly #onCompleted: () => void;
   readonly #semaphore = new Semaphore(MAX_PARALLEL);
   readonly #scheduled = new Set<string>();
   readonly #inFlight = new Map<string, Promise<void>>();
   #stopped = false;
 
-  constructor(context: ReconcilerContext, callbacks: DeliveriesCallbacks) {
+  /** @param onCompleted Called when the work for a daemon has completed. */
+  constructor(context: ReconcilerContext, onCompleted: () => void) {
     this.#context = context;
-    this.#callbacks = callbacks;
-  }
-
-  /**
-   * Updates the mounts and their records after discovery.
-   *
-   * @param startedMs Monotonic time at which discovery started.
-   */
-  observe(daemons: readonly Daemon[], startedMs: number): void {
-    const { mounts, records } = this.#context;
-    const before = mounts.daemons;
-    mounts.replace(daemons);
-    records.keepOnly(new Set(daemons.flatMap(({ instances }) => instances.map(recordKeyOf))));
-    for (const daemon of daemons) {
-      const known = before.get(daemon.id);
-      const replaced = known !== undefined &&
-        (known.pid !== daemon.pid || known.apiSocket !== daemon.apiSocket);
-      for (const instance of daemon.instances) {
-        const key = recordKeyOf(instance);
-        const record = records.get(key);
-        records.set(key, recordAfterDiscovery(record, daemon, instance, startedMs, replaced));
-      }
-    }
+    this.#onCompleted = onCompleted;
   }
 
   /** Marks a configuration file as changed: its credential is checked by the next delivery. */
   invalidateFile(path: string): void {
-    const { mounts, records } = this.#context;
-    for (const { instances } of mounts.daemons.values()) {
-      for (const instance of instances) {
-        if (instance.configPath !== path) continue;
-        const { fileFingerprint: _, ...record } = records.get(recordKeyOf(instance));
-        records.set(recordKeyOf(instance), record);
-      }
+    for (const mount of this.#context.mounts.all) {
+      if (mount.instance.configPath !== path) continue;
+      const { fileFingerprint: _, ...record } = mount.record;
+      mount.record = record;
     }
   }
 
@@ -93,7 +53,7 @@ export class Deliveries {
   schedule(key?: string): void {
     const { mounts } = this.#context;
     const ids = key === undefined
-      ? mounts.daemons.keys()
+      ? mounts.byDaemon.keys()
       : mounts.of(key).map(({ daemon }) => daemon.id);
     for (const id of ids) {
       this.#scheduled.add(id);
@@ -117,22 +77,22 @@ export class Deliveries {
     const work = this.#semaphore.run(() => this.#deliverToDaemon(daemonId)).then(() => {
       this.#inFlight.delete(daemonId);
       if (this.#scheduled.has(daemonId)) this.#start(daemonId);
-      else this.#callbacks.onCompleted();
+      else this.#onCompleted();
     });
     this.#inFlight.set(daemonId, work);
   }
 
   async #deliverToDaemon(daemonId: string): Promise<void> {
     this.#scheduled.delete(daemonId);
-    const daemon = this.#context.mounts.daemons.get(daemonId);
-    for (const instance of daemon?.instances ?? []) {
-      if (daemon === undefined || this.#stopped) return;
+    for (const mount of this.#context.mounts.byDaemon.get(daemonId) ?? []) {
+      if (this.#stopped) return;
+      const { state } = mount.daemon;
       try {
-        const outcome = await this.#reconcile(daemon, instance);
-        if (outcome?.kind === "unreachable" && daemon.state === "running") return;
+        const outcome = await this.#reconcile(mount);
+        if (outcome?.kind === "unreachable" && state === "running") return;
       } catch (error) {
-        const mount = `mount ${instance.snapshotId} of daemon ${daemonId}`;
-        const text = `failed to deliver to ${mount}: ${messageOf(error)}; ` +
+        const name = `mount ${mount.instance.snapshotId} of daemon ${daemonId}`;
+        const text = `failed to deliver to ${name}: ${messageOf(error)}; ` +
           "retrying on the next reconcile; please report this defect";
         this.#context.observer.notify({ kind: "warning", code: "delivery-error", text });
       }
@@ -140,29 +100,24 @@ export class Deliveries {
   }
 
   /** Plans one mount and executes the plan. */
-  async #reconcile(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {
+  async #reconcile(mount: Mount): Promise<DeliveryOutcome | undefined> {
     const { store, clock, observer, stages } = this.#context;
     const { remembered, unapprovedHostPolicy = "warn" } = stages();
-    const record = this.#context.records.get(recordKeyOf(instance));
-    const { image } = instance;
+    const { daemon, instance, record } = mount;
     const subject = subjectOf(instance);
-    const key = subject && subjectKey(subject);
-    const entry = key === undefined ? undefined : store.get(key);
     const plan = planInstance({
       daemon,
       instance,
       record,
-      entry,
-      remembered: image && remembered?.(image),
-      resolving: key !== undefined && entry?.stored === undefined &&
-        this.#callbacks.isRenewing(key),
+      entry: subject && store.get(subjectKey(subject)),
+      remembered: instance.image && remembered?.(instance.image),
       unapprovedHostPolicy,
       nowMs: clock.wallMs(),
     });
-    this.#reportUnapproved(daemon, instance, plan);
+    this.#reportUnapproved(mount, plan);
     switch (plan.kind) {
       case "no-op":
-        this.#recordState(daemon, instance, plan);
+        this.#recordState(mount, plan);
         return undefined;
       case "adopt": {
         const { credential, origin } = plan.candidate;
@@ -171,10 +126,10 @@ export class Deliveries {
           const fields = subjectFields(subject);
           observer.notify({ kind: "credential-adopted", ...fields, fingerprint, origin });
           // The adopted credential may be one that this mount does not have.
-          return await this.#reconcile(daemon, instance);
+          return await this.#reconcile(mount);
         }
         // Its provider withdrew it, so that the store does not adopt it.
-        this.#recordState(daemon, instance, {
+        this.#recordState(mount, {
           state: record.currentAuth === undefined ? "none" : "adopted",
           detail: "no provider has a credential for this image",
         });
@@ -182,34 +137,30 @@ export class Deliveries {
       }
       case "deliver":
         if (isPaused(record, plan.credential, clock.monotonicMs())) return undefined;
-        return await this.#deliver(daemon, instance, plan.credential);
+        return await this.#deliver(mount, plan.credential);
       default:
         return plan satisfies never;
     }
   }
 
   /** Reports unapproved hosts once per mount, and again when the hosts or the action change. */
-  #reportUnapproved(daemon: Daemon, instance: RafsInstance, { unapproved }: InstancePlan): void {
-    const key = recordKeyOf(instance);
-    const { unapproved: before, ...record } = this.#context.records.get(key);
+  #reportUnapproved(mount: Mount, { unapproved }: InstancePlan): void {
+    const { unapproved: before, ...record } = mount.record;
     if (before?.action === unapproved?.action && `${before?.hosts}` === `${unapproved?.hosts}`) {
       return;
     }
-    this.#context.records.set(key, defined({ ...record, unapproved }));
+    mount.record = defined({ ...record, unapproved });
     if (unapproved === undefined) return;
     this.#context.observer.notify({
       kind: "unapproved-host",
-      ...mountFields(daemon, instance),
+      ...mountFields(mount),
       ...unapproved,
     });
   }
 
-  async #deliver(
-    daemon: Daemon,
-    instance: RafsInstance,
-    credential: Credential,
-  ): Promise<DeliveryOutcome> {
+  async #deliver(mount: Mount, credential: Credential): Promise<DeliveryOutcome> {
     const { clock, observer, stages } = this.#context;
+    const { daemon, instance } = mount;
     const startedMs = clock.monotonicMs();
     let outcome: DeliveryOutcome;
     try {
@@ -218,55 +169,44 @@ export class Deliveries {
       outcome = { kind: "unreachable", detail: messageOf(error), file: { kind: "skipped" } };
     }
     const nowMs = clock.monotonicMs();
-    observer.notify({
-      kind: "delivery-attempted",
-      ...mountFields(daemon, instance),
-      outcome,
-      durationMs: nowMs - startedMs,
-    });
-    const before = this.#context.records.get(recordKeyOf(instance));
+    const durationMs = nowMs - startedMs;
+    observer.notify({ kind: "delivery-attempted", ...mountFields(mount), outcome, durationMs });
     const delivered = defined({
       fingerprint: credentialFingerprint(credential),
       auth: credential.kind === "basic" ? encodeRegistryAuth(credential) : undefined,
     });
     const now = { wallMs: clock.wallMs(), monotonicMs: nowMs };
-    this.#record(daemon, instance, before, recordAfterDelivery(before, outcome, delivered, now));
+    this.#record(mount, recordAfterDelivery(mount.record, outcome, delivered, now));
     return outcome;
   }
 
   /** Records the state of a mount that needs no delivery. */
   #recordState(
-    daemon: Daemon,
-    instance: RafsInstance,
+    mount: Mount,
     { state, detail }: { readonly state: DeliveryState; readonly detail?: string },
   ): void {
-    const before = this.#context.records.get(recordKeyOf(instance));
-    const { retryAtMs: _, ...rest } = before;
-    const sinceMs = before.storedAtMs ?? this.#context.clock.wallMs();
+    const { retryAtMs: _, ...record } = mount.record;
+    const sinceMs = record.storedAtMs ?? this.#context.clock.wallMs();
     const storedAtMs = state === "stored" ? sinceMs : undefined;
-    const after = defined({ ...rest, state, detail, storedAtMs, failures: 0 });
-    this.#record(daemon, instance, before, after);
+    this.#record(mount, defined({ ...record, state, detail, storedAtMs, failures: 0 }));
   }
 
-  #record(
-    daemon: Daemon,
-    instance: RafsInstance,
-    before: InstanceRecord,
-    after: InstanceRecord,
-  ): void {
-    this.#context.records.set(recordKeyOf(instance), after);
-    if (before.state === after.state) return;
+  #record(mount: Mount, after: InstanceRecord): void {
+    const { state: from } = mount.record;
+    mount.record = after;
+    const { state: to, detail } = after;
+    if (from === to) return;
     this.#context.observer.notify(defined({
       kind: "delivery-state-changed" as const,
-      ...mountFields(daemon, instance),
-      from: before.state,
-      to: after.state,
-      detail: after.detail,
+      ...mountFields(mount),
+      from,
+      to,
+      detail,
     }));
   }
 }
 
 /** The fields by which events identify a mount. */
-function mountFields({ id }: Daemon, { snapshotId, image }: RafsInstance) {
+function mountFields({ daemon: { id }, instance: { snapshotId, image } }: Mount) {
   return { daemonId: id, snapshotId, image: image?.text ?? "" };
 }

@@ -7,9 +7,8 @@
  *
  * @module
  */
-export { Selections } from "./candidate_selection.ts";
 export type { ReconcileStages } from "./context.ts";
-export { MountRecords } from "./mounts.ts";
+export { Mounts } from "./mounts.ts";
 export { type CredentialAnswer, OnDemandRequests } from "./on_demand.ts";
 export { Reconciler } from "./reconciler.ts";
 export { Renewals } from "./renewals.ts";

@@ -4,67 +4,114 @@ import {
   credentialFingerprint,
   type CredentialSubject,
   type Daemon,
+  type DaemonStatus,
   decodeRegistryAuth,
   defined,
   type DeliveryOutcome,
   type DeliveryState,
   type FileOutcome,
-  type InstanceKey,
-  instanceKey,
+  type InstanceStatus,
   type RafsInstance,
   type Secret,
   subjectKey,
   subjectOf,
   tokenExpiryOf,
 } from "../model/mod.ts";
+import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
 
-/** A mount and its daemon. */
-export interface Mount {
-  readonly daemon: Daemon;
-  readonly instance: RafsInstance;
+/** Read counters of a mount at one poll. */
+export interface ReadCounters {
+  readonly pid: number | undefined;
+  readonly reads: number;
+  readonly errors: number;
+  /** Wall time of the poll. */
+  readonly atMs: number;
 }
 
-/** Index of the mounts that the last discovery found. */
-export class Mounts {
-  #daemons: ReadonlyMap<string, Daemon> = new Map();
-  #byKey: ReadonlyMap<string | undefined, readonly Mount[]> = new Map();
+/** Consecutive failed reads of a mount, and its `registry_auth` at the time. */
+export interface FailingReads {
+  readonly sinceMs: number;
+  readonly lastMs: number;
+  readonly currentAuth: Secret | undefined;
+}
 
-  /** The daemons by ID. */
-  get daemons(): ReadonlyMap<string, Daemon> {
-    return this.#daemons;
+/** A mount, its daemon, and what is known about it. The object stays the same over discoveries. */
+export interface Mount {
+  daemon: Daemon;
+  instance: RafsInstance;
+  record: InstanceRecord;
+  counters?: ReadCounters;
+  failing?: FailingReads | undefined;
+  /** Fingerprint of the credential with which reads succeeded last. */
+  workedWith?: string;
+}
+
+/** The mounts that the last discovery found. */
+export class Mounts {
+  #all: readonly Mount[] = [];
+  #byDaemon: ReadonlyMap<string, readonly Mount[]> = new Map();
+  #bySubject: ReadonlyMap<string | undefined, readonly Mount[]> = new Map();
+  #subjects: ReadonlyMap<string, CredentialSubject> = new Map();
+
+  get all(): readonly Mount[] {
+    return this.#all;
+  }
+
+  /** The mounts of each daemon, by ID. */
+  get byDaemon(): ReadonlyMap<string, readonly Mount[]> {
+    return this.#byDaemon;
   }
 
   /** The subjects of all mounts with a known image, by {@linkcode subjectKey}. */
   get subjects(): ReadonlyMap<string, CredentialSubject> {
-    const mounts = [...this.#byKey.values()].flatMap(([first]) => first ?? []);
-    const subjects = mounts.flatMap(({ instance }) => subjectOf(instance) ?? []);
-    return new Map(subjects.map((subject) => [subjectKey(subject), subject]));
+    return this.#subjects;
   }
 
   /** Returns the mounts of a {@linkcode subjectKey}. */
   of(key: string): readonly Mount[] {
-    return this.#byKey.get(key) ?? [];
+    return this.#bySubject.get(key) ?? [];
   }
 
-  /** Replaces the index. */
-  replace(daemons: readonly Daemon[]): void {
-    this.#daemons = new Map(daemons.map((daemon) => [daemon.id, daemon]));
-    const mounts = daemons.flatMap((daemon) =>
-      daemon.instances.map((instance) => ({ daemon, instance }))
-    );
-    this.#byKey = Map.groupBy(mounts, ({ instance }) => storeKeyOf(instance));
+  /**
+   * Updates the mounts after discovery.
+   *
+   * @param startedMs Monotonic time at which discovery started.
+   */
+  observe(daemons: readonly Daemon[], startedMs: number): void {
+    const known = new Map(this.#all.map((mount) => [keyOf(mount), mount]));
+    const observed = (daemon: Daemon, instance: RafsInstance): Mount => {
+      const mount = known.get(keyOf({ daemon, instance })) ??
+        { daemon, instance, record: { state: "pending", failures: 0 } };
+      const { pid, apiSocket } = mount.daemon;
+      const replaced = pid !== daemon.pid || apiSocket !== daemon.apiSocket;
+      const record = recordAfterDiscovery(mount.record, daemon, instance, startedMs, replaced);
+      return Object.assign(mount, { daemon, instance, record });
+    };
+    this.#byDaemon = new Map(daemons.map((daemon) => [
+      daemon.id,
+      daemon.instances.map((instance) => observed(daemon, instance)),
+    ]));
+    this.#all = [...this.#byDaemon.values()].flat();
+    this.#bySubject = Map.groupBy(this.#all, ({ instance }) => storeKeyOf(instance));
+    const subjects = this.#all.flatMap(({ instance }) => subjectOf(instance) ?? []);
+    this.#subjects = new Map(subjects.map((subject) => [subjectKey(subject), subject]));
   }
+
+  /** Returns the earliest monotonic time at which a failed delivery is retried. */
+  nextRetryAtMs(): number | undefined {
+    const times = this.#all.flatMap(({ record: { retryAtMs } }) => retryAtMs ?? []);
+    return times.length === 0 ? undefined : Math.min(...times);
+  }
+}
+
+function keyOf({ daemon, instance }: Pick<Mount, "daemon" | "instance">): string {
+  return `${daemon.id}/${instance.snapshotId}`;
 }
 
 /** Returns the store key of a mount; undefined when its image is unknown. */
 export function storeKeyOf(instance: RafsInstance): string | undefined {
   const subject = subjectOf(instance);
   return subject && subjectKey(subject);
-}
-
-/** Returns the key of the record of a mount. */
-export function recordKeyOf({ daemonId, snapshotId }: RafsInstance): InstanceKey {
-  return instanceKey(daemonId, snapshotId);
 }
 
 /** Unapproved hosts that nydusd sends a credential to, and what the agent did about it. */
@@ -92,9 +139,7 @@ export interface InstanceRecord {
    * file only at start.
    */
   readonly behindSinceMs?: number;
-  /** Whether reads with the current credential succeed, and none has failed since. */
-  readonly proven?: boolean;
-  /** The number of those reads. */
+  /** Successful reads with the current credential; undefined while none succeeded since a failure. */
   readonly provenReads?: number;
   readonly unapproved?: UnapprovedHosts;
   /** Consecutive failed deliveries. */
@@ -105,43 +150,10 @@ export interface InstanceRecord {
   readonly retryAtMs?: number;
 }
 
-/** The reads of one mount between two polls. */
-export interface ReadFinding {
-  readonly daemon: Daemon;
-  readonly instance: RafsInstance;
-  /** `failed` if at least one read failed. */
-  readonly verdict: "failed" | "succeeded";
-  readonly reads: number;
-  /** Wall time of the previous poll. */
-  readonly sinceMs: number;
-}
-
+/** A failed read without another read since then does not describe the current state. */
+const FAILURE_EXPIRES_MS = 10 * 60_000;
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 10_000;
-
-/** The delivery records of all mounts. */
-export class MountRecords {
-  readonly #records = new Map<InstanceKey, InstanceRecord>();
-
-  get(key: InstanceKey): InstanceRecord {
-    return this.#records.get(key) ?? { state: "pending", failures: 0 };
-  }
-
-  set(key: InstanceKey, record: InstanceRecord): void {
-    this.#records.set(key, record);
-  }
-
-  /** Removes the records of all other mounts. */
-  keepOnly(live: ReadonlySet<InstanceKey>): void {
-    for (const key of this.#records.keys()) if (!live.has(key)) this.#records.delete(key);
-  }
-
-  /** Returns the earliest monotonic time at which a failed delivery is retried. */
-  nextRetryAtMs(): number | undefined {
-    const times = [...this.#records.values()].flatMap(({ retryAtMs }) => retryAtMs ?? []);
-    return times.length === 0 ? undefined : Math.min(...times);
-  }
-}
 
 /**
  * Returns the record after discovery: the observed `registry_auth` replaces the known one.
@@ -171,7 +183,6 @@ export function recordAfterDiscovery(
     fileFingerprint: replaced ? undefined : record.fileFingerprint,
     retryAtMs: reset ? undefined : record.retryAtMs,
     storedAtMs: changed ? undefined : record.storedAtMs,
-    proven: changed ? undefined : record.proven,
     provenReads: changed ? undefined : record.provenReads,
   });
 }
@@ -211,15 +222,6 @@ export function recordAfterDelivery(
   });
 }
 
-/** Returns the record after reads that used the current credential. */
-export function recordAfterReads(
-  { provenReads = 0, ...record }: InstanceRecord,
-  { verdict, reads }: Pick<ReadFinding, "verdict" | "reads">,
-): InstanceRecord {
-  if (verdict === "failed") return { ...record, proven: false };
-  return { ...record, proven: true, provenReads: provenReads + reads };
-}
-
 /** Returns the delay (ms) before the next retry after a number of consecutive failures. */
 export function retryDelayMs(failures: number): number {
   return Math.min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MAX_MS);
@@ -241,6 +243,19 @@ export function isInSyncSince(
 ): boolean {
   if (currentAuth === undefined || currentAuth.isEmpty) return false;
   return state === "adopted" || (state === "stored" && storedAtMs <= sinceMs);
+}
+
+/**
+ * Returns since when (wall time) the reads of a mount fail although it has the desired credential;
+ * undefined if they do not, or if its credential has changed since.
+ */
+export function readsFailingSinceMs({ failing, record }: Mount, nowMs: number): number | undefined {
+  if (failing === undefined || nowMs - failing.lastMs > FAILURE_EXPIRES_MS) return undefined;
+  return isSameAuth(record.currentAuth, failing.currentAuth) ? failing.sinceMs : undefined;
+}
+
+function isSameAuth(a: Secret | undefined, b: Secret | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : a.equals(b);
 }
 
 /** Decodes a `registry_auth` of nydusd, which accepts any text; undefined if it is no credential. */
@@ -283,4 +298,93 @@ function detailAfter(outcome: DeliveryOutcome): string | undefined {
     return `failed to write the configuration file: ${outcome.file.detail}`;
   }
   return "detail" in outcome ? outcome.detail : undefined;
+}
+
+/** States in which a mount keeps the credential that nydusd has. */
+const UNDELIVERABLE: readonly DeliveryState[] = [
+  "refused",
+  "unsupported",
+  "file-only",
+  "withheld",
+];
+
+/** What the status of a mount depends on besides the mount. */
+interface StatusContext {
+  readonly store: Pick<CredentialStore, "get">;
+  readonly inUseDelayMs: (version: string) => number | undefined;
+  readonly nowMs: number;
+}
+
+/** Returns the status of a daemon and its mounts. */
+export function daemonStatus(
+  daemon: Daemon,
+  mounts: readonly Mount[],
+  context: StatusContext,
+): DaemonStatus {
+  const { id, apiSocket, source, state, pid, stateDetail, version, mode } = daemon;
+  const instances = mounts.map((mount) => mountStatus(mount, context));
+  return defined({ id, pid, apiSocket, source, state, stateDetail, version, mode, instances });
+}
+
+function mountStatus(
+  mount: Mount,
+  { store, inUseDelayMs, nowMs }: StatusContext,
+): InstanceStatus {
+  const { daemon, instance, record } = mount;
+  const { snapshotId, image, imageProblem, mountId, endpoint } = instance;
+  const key = storeKeyOf(instance);
+  const entry = key === undefined ? undefined : store.get(key);
+  return defined({
+    snapshotId,
+    image: image?.text,
+    imageProblem,
+    mountId,
+    endpoint: endpoint?.target?.text,
+    host: endpoint?.host,
+    hostApprovedBy: endpoint?.hosts.find(({ role }) => role === "registry")?.approvedBy,
+    unapprovedHosts: record.unapproved?.hosts,
+    readsFailingSinceMs: readsFailingSinceMs(mount, nowMs),
+    delivery: stateOf(record, nowMs, inUseDelayMs(daemon.version ?? "")),
+    provenReads: record.provenReads,
+    deliveryDetail: record.detail,
+    deliveredAtMs: record.deliveredAtMs,
+    behindSinceMs: record.behindSinceMs,
+    file: record.file?.kind,
+    readsFailAtMs: readsFailAtMs(daemon, record, entry, nowMs),
+  });
+}
+
+/** Returns the state of a record; `stored` becomes `in-use` when the delay of nydusd is over. */
+function stateOf(
+  { state, storedAtMs, provenReads }: InstanceRecord,
+  nowMs: number,
+  delayMs = Infinity,
+): DeliveryState {
+  if (state !== "stored" || storedAtMs === undefined) return state;
+  if (nowMs - storedAtMs < delayMs) return "stored";
+  return provenReads === undefined ? "in-use" : "proven";
+}
+
+/**
+ * Returns until when a mount can read if no source answers from now on: the expiry of the stored
+ * credential if it can be delivered, else of the one in nydusd. Undefined if no expiry is known.
+ */
+export function readsFailAtMs(
+  daemon: Daemon,
+  { state, currentAuth }: InstanceRecord,
+  entry: StoreEntry | undefined,
+  nowMs: number,
+): number | undefined {
+  const stored = entry?.stored;
+  if (stored === undefined) return undefined;
+  const ours = stored.lifetime.expiresAtMs;
+  const canDeliver = daemon.state === "running" && !UNDELIVERABLE.includes(state);
+  // A nydusd without a configuration API does not report the credential that it started with.
+  if (currentAuth === undefined || currentAuth.isEmpty) return canDeliver ? ours : undefined;
+  if (stored.registryAuth?.equals(currentAuth)) return ours;
+  const credential = decodeCurrentAuth(currentAuth);
+  const theirs = credential && tokenExpiryOf(credential, nowMs).expiresAtMs;
+  if (!canDeliver) return theirs;
+  // A credential that expires later is not replaced.
+  return ours === undefined || theirs === undefined ? ours : Math.max(ours, theirs);
 }

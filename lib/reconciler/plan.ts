@@ -43,8 +43,6 @@ export interface PlanInput {
   readonly record: InstanceRecord;
   /** The store entry of the mount's image. */
   readonly entry: StoreEntry | undefined;
-  /** Whether the first request for this image is in flight. */
-  readonly resolving: boolean;
   /** The credential of an earlier pull of the image. */
   readonly remembered: Candidate | undefined;
   /** What to do when nydusd would send a credential to unapproved hosts. */
@@ -71,14 +69,14 @@ export function planInstance(input: PlanInput): InstancePlan {
 }
 
 function planAction(input: PlanInput): PlannedAction {
-  const { instance, entry, resolving } = input;
+  const { instance, entry } = input;
   if (instance.image === undefined) {
     return noOp("none", instance.imageProblem ?? "the image of this mount is unknown");
   }
   const stored = entry?.stored;
   if (stored?.provider === "adopted") return planAdopted(input, stored.candidate.credential);
   if (stored !== undefined) return planStored(input, stored);
-  if (resolving || entry?.attempts.lastAtMs === undefined) {
+  if (entry?.attempts.lastAtMs === undefined) {
     return noOp("pending", "the first request to the providers is in flight");
   }
   return planWithoutCredential(input);

@@ -9,11 +9,9 @@ import {
   type NodeView,
   type Observer,
 } from "../model/mod.ts";
-import { Selections } from "./candidate_selection.ts";
 import type { ReconcilerContext, ReconcilerOptions, ReconcileStages } from "./context.ts";
-import { daemonStatus } from "./daemon_status.ts";
 import { Deliveries } from "./deliveries.ts";
-import { MountRecords, Mounts } from "./mounts.ts";
+import { daemonStatus, Mounts } from "./mounts.ts";
 import { OnDemandRequests } from "./on_demand.ts";
 import { ReadMonitor } from "./reads.ts";
 import { Renewals } from "./renewals.ts";
@@ -25,8 +23,6 @@ const RETRY_INTERVAL_MS = 500;
 /** Backoff of passes while a daemon is down or a source of discovery fails. */
 const FAILING_FIRST_MS = 1_000;
 const FAILING_MAX_MS = 10_000;
-/** Higher: each request to an unresponsive daemon leaves a connection in its queue. */
-const UNRESPONSIVE_MAX_MS = 30_000;
 /** How long slow providers delay the readiness of the agent. */
 const FIRST_RENEWALS_MS = 30_000;
 
@@ -60,22 +56,14 @@ export class Reconciler {
   constructor(options: ReconcilerOptions, stages: ReconcileStages) {
     this.#stages = stages;
     this.#triggers = new Triggers(options.clock);
-    const context = {
-      ...options,
-      mounts: new Mounts(),
-      records: new MountRecords(),
-      stages: () => this.#stages,
-    };
+    const context = { ...options, mounts: new Mounts(), stages: () => this.#stages };
     this.#context = context;
-    this.#renewals = new Renewals(context, new Selections(context), (key) => {
+    this.#renewals = new Renewals(context, (key) => {
       this.#deliveries.schedule(key);
       this.#triggers.nudge();
     });
     this.onDemand = new OnDemandRequests(context, this.#renewals);
-    this.#deliveries = new Deliveries(context, {
-      isRenewing: (key) => this.#renewals.isInFlight(key),
-      onCompleted: () => this.#triggers.nudge(),
-    });
+    this.#deliveries = new Deliveries(context, () => this.#triggers.nudge());
     this.#reads = new ReadMonitor(
       context,
       this.#renewals,
@@ -120,18 +108,18 @@ export class Reconciler {
     if (found !== undefined) {
       reportViewChanges(this.#view, found, observer);
       this.#view = found;
-      this.#deliveries.observe(found.daemons, startedMs);
+      mounts.observe(found.daemons, startedMs);
     }
     this.#updateStore();
     if (this.#stages.renewalEnabled) {
       this.#renewDue();
       this.#deliveries.schedule();
     }
-    this.#failingPasses = isFailing(this.#view) ? this.#failingPasses + 1 : 0;
-    const { daemons } = this.#view;
-    const { checkIntervalMs } = this.#stages;
+    const { daemons, problems } = this.#view;
+    const isFailing = problems.length > 0 || daemons.some(({ state }) => state !== "running");
+    this.#failingPasses = isFailing ? this.#failingPasses + 1 : 0;
     this.#startedAtMs = startedMs;
-    this.#nextAtMs = startedMs + passDelayMs(this.#view, this.#failingPasses, checkIntervalMs);
+    this.#nextAtMs = startedMs + passDelayMs(this.#failingPasses, this.#stages.checkIntervalMs);
     const nowMs = clock.monotonicMs();
     const durationMs = nowMs - startedMs;
     this.#last = { atMs: clock.wallMs(), monotonicMs: nowMs, durationMs };
@@ -140,7 +128,7 @@ export class Reconciler {
       trigger,
       durationMs,
       daemons: daemons.length,
-      instances: daemons.reduce((sum, { instances }) => sum + instances.length, 0),
+      instances: mounts.all.length,
       images: mounts.subjects.size,
     });
   }
@@ -207,8 +195,9 @@ export class Reconciler {
 
   /** Returns the status of all images and daemons, without secrets. */
   status(): Omit<AgentStatus, "version" | "startedAtMs" | "configHash"> {
-    const { store, clock } = this.#context;
+    const { store, clock, mounts, inUseDelayMs } = this.#context;
     const nowMs = clock.wallMs();
+    const context = { store, inUseDelayMs, nowMs };
     return defined({
       nowMs,
       firstReconcileAtMs: this.#firstReconcileAtMs,
@@ -216,7 +205,9 @@ export class Reconciler {
       lastReconcileMs: this.#last?.durationMs,
       loopAgeMs: this.#last && clock.monotonicMs() - this.#last.monotonicMs,
       images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
-      daemons: this.#view.daemons.map((daemon) => daemonStatus(daemon, this.#context, this.#reads)),
+      daemons: this.#view.daemons.map((daemon) =>
+        daemonStatus(daemon, mounts.byDaemon.get(daemon.id) ?? [], context)
+      ),
       problems: this.#view.problems,
     });
   }
@@ -243,8 +234,8 @@ export class Reconciler {
 
   /** Returns how long to wait until a pass, a renewal or the retry of a delivery is due. */
   #waitMs(): number {
-    const { clock, store, records } = this.#context;
-    const retryAtMs = records.nextRetryAtMs();
+    const { clock, store, mounts } = this.#context;
+    const retryAtMs = mounts.nextRetryAtMs();
     if (retryAtMs !== undefined) {
       const earliestMs = Math.max(retryAtMs, this.#startedAtMs + RETRY_INTERVAL_MS);
       this.#nextAtMs = Math.min(this.#nextAtMs, earliestMs);
@@ -256,26 +247,10 @@ export class Reconciler {
   }
 }
 
-function isFailing({ daemons, problems }: NodeView): boolean {
-  return problems.length > 0 || daemons.some(({ state }) => state !== "running");
-}
-
 /** Returns the delay (ms) until the next pass: the check interval, or a backoff while failing. */
-export function passDelayMs(
-  { daemons, problems }: NodeView,
-  failingPasses: number,
-  checkIntervalMs: number,
-): number {
+export function passDelayMs(failingPasses: number, checkIntervalMs: number): number {
   if (failingPasses === 0) return checkIntervalMs;
-  const down = daemons.filter(({ state }) => state !== "running");
-  const isUnresponsive = problems.length === 0 &&
-    down.every(({ state }) => state === "unresponsive");
-  const backoffMs = FAILING_FIRST_MS * 2 ** (failingPasses - 1);
-  return Math.min(
-    backoffMs,
-    isUnresponsive ? UNRESPONSIVE_MAX_MS : FAILING_MAX_MS,
-    checkIntervalMs,
-  );
+  return Math.min(FAILING_FIRST_MS * 2 ** (failingPasses - 1), FAILING_MAX_MS, checkIntervalMs);
 }
 
 /** Reports which daemons and discovery problems differ between two views. */

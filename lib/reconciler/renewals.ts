@@ -1,6 +1,5 @@
 import {
   accountName,
-  type Candidate,
   credentialFingerprint,
   type CredentialRequest,
   type CredentialSubject,
@@ -9,15 +8,13 @@ import {
   messageOf,
   type ProviderAttempt,
   type ProviderName,
-  type ReasonCode,
   type RefusedCredential,
-  type Resolution,
   Semaphore,
   subjectKey,
 } from "../model/mod.ts";
-import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
-import type { Decision, Selections } from "./candidate_selection.ts";
-import type { ReconcilerContext, ReconcileStages } from "./context.ts";
+import type { CredentialStore, Renewal, RenewalFailure, StoreEntry } from "../credentials/mod.ts";
+import { candidateInUse, type Decision, resolveEntry } from "./candidate_selection.ts";
+import type { RenewalContext } from "./context.ts";
 
 /** Why an entry is renewed before it is due. */
 interface RenewalCause {
@@ -28,10 +25,6 @@ interface RenewalCause {
   /** A user requested it at this time (monotonic and wall). */
   readonly forced?: { readonly atMs: number; readonly wallMs: number };
 }
-
-type RenewalContext =
-  & Pick<ReconcilerContext, "store" | "observer" | "clock">
-  & { readonly stages: () => Pick<ReconcileStages, "resolver"> };
 
 /** Concurrent renewals. Plugins and helpers have a lower limit of their own. */
 const MAX_PARALLEL = 32;
@@ -45,7 +38,6 @@ const MAX_PARALLEL = 32;
  */
 export class Renewals {
   readonly #context: RenewalContext;
-  readonly #selections: Selections;
   readonly #onCompleted: (key: string) => void;
   readonly #inFlight = new Map<string, Promise<void>>();
   /** Causes that arrived during the renewal in flight. */
@@ -54,19 +46,9 @@ export class Renewals {
   readonly #stop = new AbortController();
 
   /** @param onCompleted Called when the result of a renewal is in the store. */
-  constructor(
-    context: RenewalContext,
-    selections: Selections,
-    onCompleted: (key: string) => void,
-  ) {
+  constructor(context: RenewalContext, onCompleted: (key: string) => void) {
     this.#context = context;
-    this.#selections = selections;
     this.#onCompleted = onCompleted;
-  }
-
-  /** Whether a renewal of this store key is in flight. */
-  isInFlight(key: string): boolean {
-    return this.#inFlight.has(key);
   }
 
   /** Starts a renewal of each entry, unless one is in flight and there is no cause for another. */
@@ -136,64 +118,57 @@ export class Renewals {
     if (entry === undefined || signal.aborted) return;
     const cause = causeFor(initialCause, entry);
     if (cause === undefined) return;
-    const readsRefused = cause.refused !== undefined;
     const requestedAtMs = clock.wallMs();
-    const inUse = this.#selections.inUse(entry);
+    const inUse = candidateInUse(this.#context, entry);
     const request = defined({
       ...requestFor(entry, cause, store, requestedAtMs),
       inUse: inUse && credentialFingerprint(inUse.candidate.credential),
     });
-    const resolve = (all: boolean, more: Partial<CredentialRequest> = {}) =>
-      stages().resolver.resolve({ ...request, ...more }, { renewal: true, all, signal });
-    const refused = new Set(cause.refused && [cause.refused.fingerprint]);
+    /** Fingerprints of the credentials that turn out to be refused. */
+    const refused = new Set<string>();
     try {
-      const resolution = await resolve(readsRefused);
-      const decision = await this.#selections.decide(entry, resolution, {
-        readsRefused,
+      const { resolution: { attempts }, decision } = await resolveEntry(this.#context, entry, {
+        resolve: (all, change) => {
+          const changed = { ...request, ...change };
+          if (changed.refused !== undefined) refused.add(changed.refused.fingerprint);
+          return stages().resolver.resolve(changed, { renewal: true, all, signal });
+        },
+        readsRefused: cause.refused !== undefined,
         requestedAtMs,
         signal,
-        resolveNewer: (than) => {
-          const newer = newerThan(than);
-          refused.add(newer.refused.fingerprint);
-          return resolve(true, newer);
-        },
-        ...(!readsRefused && { resolveAll: () => resolve(true, { allAccounts: true }) }),
       });
-      this.#store(entry, resolution, decision);
+      this.#store(entry, attempts, decision);
     } catch (error) {
       if (signal.aborted) throw error;
-      const failure = { failed: true, reason: "internal-error", detail: messageOf(error) } as const;
-      this.#recordFailure(entry, failure, entry.attempts.perServiceAccount);
+      const { perServiceAccount = false } = entry.attempts;
+      const detail = messageOf(error);
+      this.#recordFailure(entry, { reason: "internal-error", detail, perServiceAccount });
       return;
     }
     const after = store.get(key)?.stored?.fingerprint;
     if (after === undefined || refused.has(after)) return;
-    for (const fingerprint of refused) this.#recheckOthersWith(fingerprint);
-  }
-
-  /** A refused credential was replaced: rechecks the other entries that have it. */
-  #recheckOthersWith(fingerprint: string): void {
-    const others = [...this.#context.store.entries()].filter(({ image, stored }) =>
-      stored?.fingerprint === fingerprint && !this.#inFlight.has(subjectKey(image))
+    // A refused credential was replaced: the other entries that have it follow.
+    const others = [...store.entries()].filter(({ image, stored }) =>
+      stored !== undefined && refused.has(stored.fingerprint) &&
+      !this.#inFlight.has(subjectKey(image))
     );
     this.start(others, { recheck: true });
   }
 
-  #store(entry: StoreEntry, { winner, attempts }: Resolution, decision?: Decision): void {
-    const perServiceAccount = isPerServiceAccount(attempts);
-    if (decision === undefined) {
-      if (isWithdrawn(entry, attempts)) this.#context.store.withdraw(entry.image);
-      this.#recordFailure(entry, failureOf(attempts), perServiceAccount);
-    } else if (decision.kind === "keep") {
-      const { detail } = decision;
-      const failure = { failed: true, reason: "registry-refused", detail } as const;
-      this.#recordFailure(entry, failure, perServiceAccount);
-    } else if (winner?.renewable !== false) this.#recordSuccess(entry, decision);
+  #store(entry: StoreEntry, attempts: readonly ProviderAttempt[], decision?: Decision): void {
+    if (decision?.kind === "use") return this.#recordSuccess(entry, decision);
+    if (decision === undefined && isWithdrawn(entry, attempts)) {
+      this.#context.store.withdraw(entry.image);
+    }
+    const failure = decision === undefined
+      ? failureOf(attempts)
+      : { reason: "registry-refused" as const, detail: decision.detail };
+    this.#recordFailure(entry, { ...failure, perServiceAccount: isPerServiceAccount(attempts) });
   }
 
-  #recordSuccess(entry: StoreEntry, renewal: Extract<Decision, { readonly kind: "use" }>): void {
+  #recordSuccess(entry: StoreEntry, renewal: Renewal): void {
     const { store, clock, observer } = this.#context;
-    const { provider, candidates: [candidate] } = renewal;
+    const { provider, candidate } = renewal;
     const nowMs = clock.wallMs();
     const outcome = store.put(entry.image, renewal, nowMs);
     const after = store.get(subjectKey(entry.image));
@@ -222,22 +197,14 @@ export class Renewals {
     }));
   }
 
-  #recordFailure(
-    { image }: StoreEntry,
-    { failed, provider, reason, detail, retryAtMs }: RenewalProblem,
-    perServiceAccount = false,
-  ): void {
+  #recordFailure({ image }: StoreEntry, failure: RenewalProblem): void {
     const { store, clock, observer } = this.#context;
     const nowMs = clock.wallMs();
-    const notFound = !failed;
-    store.recordFailure(
-      image,
-      defined({ reason, detail, retryAtMs, notFound, perServiceAccount }),
-      nowMs,
-    );
+    store.recordFailure(image, failure, nowMs);
     const after = store.get(subjectKey(image));
     // An image without a credential of any provider is public: that is no failure.
-    if (notFound && (after?.stored?.provider ?? "adopted") === "adopted") return;
+    if (failure.notFound && (after?.stored?.provider ?? "adopted") === "adopted") return;
+    const { provider, reason, detail } = failure;
     observer.notify(defined({
       kind: "renewal-failed" as const,
       ...subjectFields(image),
@@ -249,6 +216,9 @@ export class Renewals {
     }));
   }
 }
+
+/** Why a renewal returned no credential to use. */
+type RenewalProblem = RenewalFailure & { readonly provider?: ProviderName };
 
 /**
  * Returns the request for an entry. One that is due needs a credential newer than the stored one;
@@ -278,12 +248,6 @@ export function requestFor(
     waiting: current === undefined || undefined,
     refused,
   });
-}
-
-/** Returns the fields of a request for a credential newer than a refused one from a cache. */
-function newerThan({ credential, fetchedAtMs }: Candidate) {
-  const refused = { fingerprint: credentialFingerprint(credential) };
-  return { newerThanMs: fetchedAtMs, urgent: true, refused };
 }
 
 /**
@@ -331,23 +295,13 @@ export function isPerServiceAccount(attempts: readonly ProviderAttempt[]): boole
   );
 }
 
-/** Why a renewal returned no credential to use. */
-interface RenewalProblem {
-  /** False when no provider failed, but none has a credential. */
-  readonly failed: boolean;
-  readonly provider?: ProviderName;
-  readonly reason: ReasonCode;
-  readonly detail: string;
-  readonly retryAtMs?: number;
-}
-
 /** Returns the failure of the first provider that failed, else that none has a credential. */
 export function failureOf(attempts: readonly ProviderAttempt[]): RenewalProblem {
   for (const { provider, outcome } of attempts) {
     if (outcome.kind !== "failed") continue;
     const { reason, detail, retryAtMs } = outcome;
-    return defined({ failed: true, provider, reason, detail, retryAtMs });
+    return defined({ provider, reason, detail, retryAtMs });
   }
   const reason = attempts.at(-1)?.outcome.reason ?? "not-enabled";
-  return { failed: false, reason, detail: "no provider has a credential for this image" };
+  return { reason, detail: "no provider has a credential for this image", notFound: true };
 }

@@ -6,12 +6,7 @@ import {
   type ProviderOutcome,
   type Resolution,
 } from "../../lib/model/mod.ts";
-import {
-  MountRecords,
-  type ReconcileStages,
-  Renewals,
-  Selections,
-} from "../../lib/reconciler/mod.ts";
+import { Mounts, type ReconcileStages, Renewals } from "../../lib/reconciler/mod.ts";
 import { Backoff } from "../../lib/model/mod.ts";
 import { CredentialStore } from "../../lib/credentials/mod.ts";
 import type { TokenShape } from "./shapes.ts";
@@ -69,13 +64,12 @@ export class FleetNode {
     this.#store = new CredentialStore({ settings, seed: `machine-${index}`, random });
     this.#backoff = new Backoff({ clock, random });
     const observer = { notify() {} };
-    const mounts = { of: () => [] };
-    const selections = new Selections({ mounts, records: new MountRecords(), observer, clock });
     const resolver: ReconcileStages["resolver"] = {
       resolve: (request) => Promise.resolve(this.#resolve(request)),
     };
-    const context = { store: this.#store, observer, clock, stages: () => ({ resolver }) };
-    this.#renewals = new Renewals(context, selections, () => {});
+    const stages = () => ({ resolver });
+    const context = { store: this.#store, observer, clock, mounts: new Mounts(), stages };
+    this.#renewals = new Renewals(context, () => {});
   }
 
   /** Renews due entries; returns the time of the next renewal (ms since the start). */

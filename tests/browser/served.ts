@@ -1,3 +1,4 @@
+import { GUIDES } from "../../lib/assets/mod.ts";
 import { createApp } from "../../lib/observability/app.ts";
 import { healthOf } from "../../lib/observability/mod.ts";
 import type { Stage } from "../unit/observability/page/nodes.ts";
@@ -12,6 +13,7 @@ export function serve(stage: Stage): { url: string; stage: Stage } & AsyncDispos
     status: () => shown.stage.status,
     health: () => healthOf(shown.stage.status, NOW_MS, { checkIntervalMs: 60_000 }),
     history: (image) => shown.stage.history.of(image),
+    guides: GUIDES,
     allowedHosts: ["127.0.0.1"],
     now: () => nowMs += 1_000, // so that every request is rendered
   });

@@ -79,8 +79,8 @@ Deno.test("probeTargetOf: probes as nydusd reads, in both generations", async ()
   for (const vector of readVectors<DaemonConfigVector>("daemon-configs")) {
     if (vector.image !== "registry.example.com:5000/team/app:v1") continue;
     const { image, backend } = await hostsOf(vector);
-    const instance = { daemonId: "d", snapshotId: "7", image, backend };
-    const target = probeTargetOf(image, [{ instance, daemon: {} as never }]);
+    const instance = { snapshotId: "7", image, backend };
+    const target = probeTargetOf(image, [{ instance }]);
     equal(`${target.scheme}://${target.host}`, "http://mirror.example.com:5000");
     equal(target.skipVerify, vector.driver === "fusedev");
     const isNew = vector.snapshotter === "v0.16.1";

@@ -33,14 +33,14 @@ import { readHelperResult } from "../../lib/providers/docker/credential_helper.t
 import { readGoYaml } from "../../lib/formats/go_yaml.ts";
 import { ExecAuthenticator } from "../../lib/providers/kubernetes/exec_credential.ts";
 import { readKubeconfig } from "../../lib/providers/kubernetes/kubeconfig.ts";
-import { readPod } from "../../lib/providers/kubernetes/node_informers.ts";
+import { readPod } from "../../lib/providers/kubernetes/node_pods.ts";
 import { readPullSecret } from "../../lib/providers/kubernetes/secret_reader.ts";
 import { parseChallenges } from "../../lib/verification/registry_responses.ts";
 import { readTokenResponse } from "../../lib/verification/token_service.ts";
 import { registryOfKey } from "../../lib/providers/docker/secret_keyring.ts";
-import { pullCredential, registryOf } from "../../lib/cri/auth_config.ts";
-import { decodeCache } from "../../lib/cri/pull_cache_file.ts";
-import { outcomeOf } from "../../lib/cri/calls.ts";
+import { registryOf } from "../../lib/cri/cri_messages.ts";
+import { PullCredentialCache } from "../../lib/cri/mod.ts";
+import { outcomeOf } from "../../lib/cri/reader.ts";
 import { FakeClock } from "../fakes/clock.ts";
 import { FakeFiles } from "../fakes/files.ts";
 import { exited, FakeProcessRunner } from "../fakes/process.ts";
@@ -52,7 +52,6 @@ export interface TextParser {
   readonly parse: (text: string) => unknown;
 }
 
-const NGINX = parseImageReference("docker.io/library/nginx:1");
 const { sections: SECTIONS } = consumerOf({ configApi: "supported" }, "fusedev");
 const BASIC = { kind: "basic", username: "u", password: new Secret("p") } as const;
 
@@ -180,16 +179,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   never("redactText", redactText),
   never("printable", printable),
   never("inUseDelayMs", inUseDelayMs),
-  never("decodeCache", (text) => decodeCache(new Secret(text))),
-  never("pullCredential", (text) =>
-    pullCredential({
-      username: "",
-      password: "",
-      auth: text,
-      serverAddress: text,
-      identityToken: "",
-      registryToken: "",
-    }, NGINX)),
+  never("restore", (text) => new PullCredentialCache({ now: () => 0 }).restore(new Secret(text))),
   never("registryOf", registryOf),
   never("outcomeOf", (text) => outcomeOf(text, text)),
   never("nydusd's responses", async (text) => {

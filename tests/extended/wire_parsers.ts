@@ -3,16 +3,23 @@
  *
  * @module
  */
+import { parseImageReference } from "../../lib/model/mod.ts";
 import { CriConnectionReader, type CriNote, PullCredentialCache } from "../../lib/cri/mod.ts";
-import { readPullImageRequest } from "../../lib/cri/cri_messages.ts";
+import { pullCredential, readFields, readPullImageRequest } from "../../lib/cri/cri_messages.ts";
 import { HpackDecoder } from "../../lib/cri/hpack.ts";
 import { decodeHuffman } from "../../lib/cri/hpack.ts";
-import { readFields } from "../../lib/cri/protobuf.ts";
+
+const IMAGE = parseImageReference("quay.io/team/app");
 
 export const WIRE_PARSERS: Readonly<Record<string, (bytes: Uint8Array) => unknown>> = {
   readFields,
   decodeHuffman,
   readPullImageRequest,
+  pullCredential(bytes) {
+    const text = new TextDecoder().decode(bytes);
+    const auth = { username: "", password: "", identityToken: "", registryToken: "" };
+    return pullCredential({ ...auth, auth: text, serverAddress: text }, IMAGE);
+  },
   HpackDecoder: (bytes) => new HpackDecoder().decode(bytes, () => {}),
   "reader of the client": (bytes) => reader().fromClient(bytes),
   "reader of the server": (bytes) => reader().fromServer(bytes),
@@ -34,7 +41,7 @@ export const WIRE_UNITS: readonly (readonly number[])[] = [
 
 /** Creates a reader of a conversation between kubelet and containerd. */
 export function reader(note: (note: CriNote) => void = () => {}) {
-  return new CriConnectionReader({ cache: new PullCredentialCache({ now: () => 0, note }), note });
+  return new CriConnectionReader({ cache: new PullCredentialCache({ now: () => 0 }), note });
 }
 
 /** Yields bytes of about a length: one unit repeated, after bytes that it can refer to. */

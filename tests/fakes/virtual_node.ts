@@ -248,6 +248,6 @@ function daemonOf({ id, image, version }: VirtualMount): Daemon {
     state: "running",
     version,
     configApi: "supported",
-    instances: [{ daemonId: id, snapshotId: "1", mountId: "/", image: parseImageReference(image) }],
+    instances: [{ snapshotId: "1", mountId: "/", image: parseImageReference(image) }],
   };
 }

@@ -1,6 +1,7 @@
 import { html, raw } from "hono/html";
 import { formatDuration, type ImageStatus, printable } from "../../model/mod.ts";
 import type { HealthLevel } from "../health.ts";
+import type { FindingCode } from "../problems.ts";
 
 /** Markup from `hono/html`, which escapes every interpolated text. */
 export type Markup = ReturnType<typeof html>;
@@ -102,4 +103,25 @@ export function lifetimeBar(image: ImageStatus, nowMs: number): Cell {
 /** Returns the path of the page of an image. */
 export function imageHref(image: string): string {
   return `/images?ref=${encodeURIComponent(image)}`;
+}
+
+/** Sections of the guides about findings. */
+const SECTIONS: Partial<Record<FindingCode, string>> = {
+  "loop-stuck": "runbooks.md#nydusauthagentreconcilestuck",
+  "reads-failing": "troubleshooting.md#401-in-nydusds-log",
+  "credential-expired": "runbooks.md#nyduscredentialexpired",
+  "delivery-failed": "runbooks.md#nyduscredentialdeliveryfailing",
+  "renewal-failed": "runbooks.md#nyduscredentialabouttoexpire",
+  "credential-missing": "troubleshooting.md#nydusd-logs-invalid-auth-config-or-authreq-is-empty",
+  "credential-outdated": "troubleshooting.md#mounts-fail-after-n-hours",
+  "credential-not-renewed": "troubleshooting.md#mounts-fail-after-n-hours",
+  "daemon-failing": "troubleshooting.md#a-mount-is-unreachable",
+  "watch-interrupted": "runbooks.md#nyduskuberneteswatchstale",
+  "discovery-failed": "troubleshooting.md#the-snapshotter-is-unavailable",
+};
+
+/** Renders a link to the part of the guides that a finding is about. */
+export function guideLink(code?: FindingCode): Markup {
+  const section = code && SECTIONS[code];
+  return html`<a href="/docs/${section ?? "troubleshooting.md"}">troubleshooting</a>`;
 }

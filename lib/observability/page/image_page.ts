@@ -8,7 +8,7 @@ import {
   REASON_CODES,
 } from "../../model/mod.ts";
 import type { HealthLevel } from "../health.ts";
-import type { HistoryEntry, ImageRecord, ProviderResult } from "../image_history.ts";
+import type { HistoryEntry, ImageRecord, ProviderResult, RenewalSlot } from "../image_history.ts";
 import {
   HEALTH_STATES,
   type ImageView,
@@ -17,37 +17,51 @@ import {
   type MountView,
   STATE_LABELS,
 } from "../image_view.ts";
-import { type Cell, lifetimeBar, type Markup, moment, table, word } from "./components.ts";
+import {
+  type Cell,
+  guideLink,
+  lifetimeBar,
+  type Markup,
+  moment,
+  table,
+  word,
+} from "./components.ts";
 import { layout, summaryBlock } from "./layout.ts";
 
 const MAX_MOUNTS = 1_000;
-const NO_RECORD: ImageRecord = { entries: [], results: [] };
+const NO_RECORD: ImageRecord = { entries: [], results: [], renewals: [] };
 
 /** Renders the page of an image, or returns undefined for an unknown image. */
 export function imagePage(
   status: AgentStatus,
   ref: string,
-  record: ImageRecord | undefined,
+  known: ImageRecord | undefined,
 ): Markup | undefined {
   const { nowMs } = status;
+  const record = known ?? NO_RECORD;
   // One for each endpoint, the worst first.
   const views = imageViews(status, nowMs).filter(({ image }) => image.image === ref);
   const [view] = views;
-  if (view === undefined && record === undefined) return undefined;
+  if (view === undefined && known === undefined) return undefined;
   const level = view?.level ?? "ok";
   return layout({
     heading: ref,
     title: `${ref}: ${view === undefined ? "not mounted" : STATE_LABELS[view.word]}`,
     level,
-    summary: summaryBlock({ level, ...imageSummary(view, ref) }),
+    summary: summaryBlock(
+      { level, ...imageSummary(view, ref) },
+      guideLink(view?.problems[0]?.code),
+    ),
     body: html`<p><a href="/">All images</a></p>
 ${views.map((each) => html`${facts(each, nowMs)}${mountTable(each.mounts, nowMs)}`)}
 <h2>Provider results</h2>
-${resultTable(view, record ?? NO_RECORD, nowMs)}
+${resultTable(view, record, nowMs)}
 <p class="small">To query all providers now, without cached results, run on the node:
 <code>nydus-auth-agent explain ${shellQuote(ref)}</code></p>
+<h2>Renewals of the last day</h2>
+${timeline(record.renewals, nowMs)}
 <h2>History</h2>
-${historyTable(record ?? NO_RECORD, ref, nowMs)}`,
+${historyTable(record, ref, nowMs)}`,
   });
 }
 
@@ -193,6 +207,46 @@ function outcomeCell(outcome: ProviderResult["outcome"], isInUse: boolean): Cell
     default:
       return outcome satisfies never;
   }
+}
+
+const DAY_MS = 24 * 3_600_000;
+/** The greatest height of a bar. */
+const BAR = 18;
+
+/** Renders the renewals of the last day as bars, failed ones downwards, and as a table. */
+function timeline(renewals: readonly RenewalSlot[], nowMs: number): Markup {
+  const slots = renewals.filter(({ atMs }) => nowMs - atMs < DAY_MS && atMs <= nowMs);
+  if (slots.length === 0) return html`<p class="muted">None.</p>`;
+  const total = (key: "succeeded" | "failed") => slots.reduce((sum, slot) => sum + slot[key], 0);
+  const most = Math.max(...slots.flatMap(({ succeeded, failed }) => [succeeded, failed]));
+  const bars = slots.flatMap(({ atMs, succeeded, failed }) => {
+    const x = Math.max(0, 100 - (nowMs - atMs) / DAY_MS * 100).toFixed(2);
+    const [up, down] = [succeeded, failed].map((count) => count / most * BAR);
+    return [
+      html`<rect class="left ok" x="${x}" y="${20 - (up ?? 0)}" width="1.6" height="${up}"></rect>`,
+      html`<rect class="left critical" x="${x}" y="21" width="1.6" height="${down}"></rect>`,
+    ];
+  });
+  const title = `${total("succeeded")} renewals succeeded and ${total("failed")} failed`;
+  const rows = slots.toReversed().map(({ atMs, succeeded, failed }) => [
+    moment(atMs, nowMs),
+    String(succeeded),
+    String(failed),
+  ]);
+  return html`
+    <svg class="timeline" viewBox="0 0 102 40" preserveAspectRatio="none" role="img"
+      aria-labelledby="timeline-title timeline-text">
+      <title id="timeline-title">${title}</title>
+      <desc id="timeline-text">In half hours of the last day; the table below has the numbers.</desc>
+      <rect class="track" y="20" width="102" height="1"></rect>${bars}
+    </svg>
+    <p
+      class="small">${title}. Left: a day ago; right: now; upwards: succeeded; downwards: failed.</p>
+    <details id="renewals">
+      <summary class="small">As a table</summary>
+      ${table("Renewals of the last day", ["From", "Succeeded", "Failed"], rows)}
+    </details>
+  `;
 }
 
 function historyTable({ entries }: ImageRecord, ref: string, nowMs: number): Markup {

@@ -20,6 +20,7 @@ import {
 } from "../image_view.ts";
 import {
   type Cell,
+  guideLink,
   imageHref,
   lifetimeBar,
   type Markup,
@@ -60,16 +61,16 @@ export function nodePage(status: AgentStatus, health: HealthView, filter: ImageF
   const page = Math.min(filter.page, pages);
   const first = (page - 1) * MAX_ROWS;
   const imageRows = matching.slice(first, first + MAX_ROWS).map((view) => imageRow(view, nowMs));
-  const sinceMs = health.findings[0]?.sinceMs;
+  const [worst] = health.findings;
   const daemonRows = sortDaemons(daemons).slice(0, MAX_ROWS).map(daemonRow);
   return layout({
     title: `${hostname ?? "nydus-auth-agent"}: ${health.level}`,
     heading: `nydus-auth-agent${hostname === undefined ? "" : ` on ${hostname}`}`,
     level: health.level,
-    summary: summaryBlock(health, sinceMs === undefined ? undefined : moment(sinceMs, nowMs)),
+    summary: summaryBlock(health, worst && findingLinks(worst, nowMs)),
     body: html`${tiles(status, views)}
 ${contents(status)}
-${otherProblems(health)}
+${otherProblems(health, nowMs)}
 <h2 id="images">Images</h2>
 ${views.length < FILTER_MIN_IMAGES ? "" : filterForm(views, filter)}
 ${table("Images", IMAGE_COLUMNS, imageRows)}
@@ -183,21 +184,30 @@ function stateLegend(): Markup {
 }
 
 /** Lists the findings except the first, which is in the summary. */
-function otherProblems({ findings }: HealthView): Markup | "" {
+function otherProblems({ findings }: HealthView, nowMs: number): Markup | "" {
   const others = findings.slice(1);
   if (others.length === 0) return "";
   const more = others.length - MAX_FINDINGS;
+  const items = others.slice(0, MAX_FINDINGS).map((finding) => {
+    const { severity, text, remedy } = finding;
+    return html`<li>${word(severity, severity)}: ${printable(text)}
+<span class="remedy">${printable(remedy)}</span>
+<span class="small">${findingLinks(finding, nowMs)}</span></li>`;
+  });
   return html`<h2>Other problems</h2>
-<ul class="plain">${others.slice(0, MAX_FINDINGS).map(findingItem)}</ul>
+<ul class="plain">${items}</ul>
 ${more > 0 ? html`<p class="muted">And ${more} more.</p>` : ""}`;
 }
 
-function findingItem({ severity, text, remedy, images: [image] }: Finding): Markup {
-  const link = image === undefined ? "" : html`
-    <a href="${imageHref(image)}">image details</a>
+/** Renders since when a finding has lasted, with links to an affected image and to the guide. */
+function findingLinks({ code, sinceMs, images: [image] }: Finding, nowMs: number): Markup {
+  const since = sinceMs === undefined ? "" : html`
+    since ${moment(sinceMs, nowMs)};
   `;
-  return html`<li>${word(severity, severity)}: ${printable(text)}
-<span class="remedy">${printable(remedy)}${link}</span></li>`;
+  const link = image === undefined ? "" : html`
+    <a href="${imageHref(image)}">image</a>,
+  `;
+  return html`${since}${link}${guideLink(code)}`;
 }
 
 const IMAGE_COLUMNS = [

@@ -40,11 +40,6 @@ export type KubeResult =
   | { readonly kind: "ok"; readonly value: Fields }
   | { readonly kind: "failed"; readonly failure: KubeFailure };
 
-/** The end of a watch: `cut` when the connection was lost, `failed` when it did not start. */
-export type KubeWatchEnd =
-  | { readonly kind: "ended" | "cut" }
-  | { readonly kind: "failed"; readonly failure: KubeFailure };
-
 /** Callbacks of a watch. */
 export interface KubeWatchHandler {
   /** Called when the watch starts. */
@@ -82,12 +77,12 @@ export class KubeClient {
       : { kind: "ok", value };
   }
 
-  /** Watches until the watch ends. */
+  /** Watches until the watch ends. Returns the failure when it did not start. */
   async watch(
     spec: KubeCallSpec,
     handler: KubeWatchHandler,
     options: CallOptions = {},
-  ): Promise<KubeWatchEnd> {
+  ): Promise<KubeFailure | undefined> {
     const lines = {
       started: () => handler.started(),
       line(text: string) {
@@ -100,8 +95,8 @@ export class KubeClient {
       const limits = { maxBytes: MAX_EVENT_BYTES, idleMs: IDLE_MS };
       return this.#http.stream({ ...request, ...limits }, lines, options);
     });
-    if (end.kind === "ended" || end.kind === "cut") return { kind: end.kind };
-    return end.kind === "failed" ? end : failed(spec, end);
+    if (end.kind === "ended" || end.kind === "cut") return undefined;
+    return end.kind === "failed" ? end.failure : failed(spec, end).failure;
   }
 
   /** Retries once after 401, because the token or certificate may have been rotated. */

@@ -44,37 +44,36 @@ export interface InformerProblem {
 
 /** Watches end after this time, or up to twice as long. */
 const WATCH_SECONDS = 300;
-/** A watch that ends earlier and without an event counts as refused. */
-const SHORT_WATCH_MS = 1_000;
-/** Upper limit of the jitter before a watch is opened again. */
+/** A watch that ends earlier has failed. */
+const SHORT_WATCH_MS = 5_000;
+/** Upper limit of the jitter before the next list. */
 const RECONNECT_JITTER_MS = 250;
-/** A watch from version 0 starts with the current object within this time. */
-const FIRST_EVENT_MS = 2_000;
 const MAX_BACKOFF_MS = 30_000;
 const MAX_FORBIDDEN_BACKOFF_MS = 60_000;
 const MAX_RETRY_AFTER_MS = 5 * 60_000;
+const FORBIDDEN = 403;
 const NOT_FOUND = 404;
-const GONE = 410;
-/** After this many refused watches in a row, the informer lists again. */
-const MAX_REFUSED_WATCHES = 3;
+/** Also the response to a list from a version that the server does not have. */
+const GATEWAY_TIMEOUT = 504;
+const WATCH_ENDED: KubeFailure = {
+  reason: "source-unreachable",
+  detail: "watches end immediately after they start",
+};
 
 /**
  * Keeps a local cache of objects current by list-watch, like an informer of client-go
- * (`tools/cache/reflector.go`): lists, watches from the list's resource version, and resumes
- * from the last event after an interruption. While the API server is unavailable, the cache
- * keeps the last known objects.
+ * (`tools/cache/reflector.go`): lists, watches from the list's resource version, and lists again
+ * when the watch ends. While the API server is unavailable, the cache keeps the last known objects.
  *
- * Invariants:
- * - `#resourceVersion` is undefined exactly when a list must precede the next watch.
- * - A promise of `waitForList` is resolved before another one replaces it, and when `run` ends.
+ * Invariant: a promise of `waitForList` is resolved before another one replaces it, and when `run`
+ * ends.
  */
 export class Informer<T> {
   readonly #options: InformerOptions<T>;
   readonly #backoff: Backoff;
-  #items = new Map<string, T>();
-  #resourceVersion: string | undefined;
-  /** Resource version of a single object, which events may lag behind. */
-  #objectVersion: string | undefined;
+  #items: ReadonlyMap<string, T> = new Map();
+  /** Resource version that the next list or watch must not fall behind. */
+  #resourceVersion: string | undefined = "0";
   #cycle = new AbortController();
   #listAttempt = Promise.withResolvers<void>();
   #hasSynced = false;
@@ -83,9 +82,6 @@ export class Informer<T> {
   #failure: KubeFailure | undefined;
   /** Why the objects are polled instead of watched: RBAC forbids the watch. */
   #watchDenied: KubeFailure | undefined;
-  /** Whether the object was read again because its watch started without it. */
-  #reread = false;
-  #refusedWatches = 0;
 
   constructor(options: InformerOptions<T>) {
     this.#options = options;
@@ -117,7 +113,6 @@ export class Informer<T> {
   /** Lists again immediately. A list in progress is canceled, and its waiters continue. */
   refresh(): Promise<void> {
     if (this.#isStopped) return Promise.resolve();
-    this.#resourceVersion = undefined;
     this.#listAttempt.resolve();
     this.#listAttempt = Promise.withResolvers();
     this.#cycle.abort();
@@ -132,7 +127,8 @@ export class Informer<T> {
       this.#cycle = cycle;
       signal.addEventListener("abort", abort);
       try {
-        await this.#listAndWatch(cycle.signal);
+        const delayMs = await this.#listAndWatch(cycle.signal);
+        await this.#options.clock.sleep(delayMs, cycle);
       } catch {
         // Aborted, either to list again or to stop.
       } finally {
@@ -143,179 +139,111 @@ export class Informer<T> {
     this.#listAttempt.resolve();
   }
 
-  async #listAndWatch(signal: AbortSignal): Promise<void> {
-    while (true) {
-      const startedMs = this.#options.clock.monotonicMs();
-      if (this.#resourceVersion === undefined) {
-        const failure = await this.#list(signal);
-        this.#listAttempt.resolve();
-        if (failure !== undefined) {
-          await this.#backOff(failure, startedMs, signal);
-          continue;
-        }
-      }
-      if (this.#options.pollOnly) await this.#waitForPoll(signal);
-      else await this.#watch(signal);
+  /** Lists, then watches until the watch ends. Returns the time until the next list (ms). */
+  async #listAndWatch(signal: AbortSignal): Promise<number> {
+    const { clock, random, pollMs, pollOnly } = this.#options;
+    const pollDelayMs = pollMs * (0.75 + random.next() / 2);
+    const startedMs = clock.monotonicMs();
+    const failure = await this.#list(signal);
+    this.#listAttempt.resolve();
+    if (failure !== undefined) return this.#failed(failure, startedMs);
+    if (pollOnly) return this.#succeeded(pollDelayMs);
+    const watchedMs = clock.monotonicMs();
+    const end = await this.#watch(signal);
+    if (end?.status === FORBIDDEN) {
+      this.#watchDenied = end;
+      return this.#succeeded(pollDelayMs);
     }
+    const isShort = clock.monotonicMs() - watchedMs < SHORT_WATCH_MS;
+    return isShort
+      ? this.#failed(end ?? WATCH_ENDED, startedMs)
+      : this.#succeeded(random.next() * RECONNECT_JITTER_MS);
   }
 
-  async #backOff(failure: KubeFailure, startedMs: number, signal: AbortSignal): Promise<void> {
+  #succeeded(delayMs: number): number {
+    this.#backoff.succeeded();
+    return delayMs;
+  }
+
+  #failed(failure: KubeFailure, startedMs: number): number {
     this.#failure = failure;
-    const maxMs = failure.status === 403 ? MAX_FORBIDDEN_BACKOFF_MS : MAX_BACKOFF_MS;
-    this.#backoff.failed(startedMs, maxMs);
+    if (failure.status === GATEWAY_TIMEOUT) this.#resourceVersion = undefined;
+    const isForbidden = failure.status === FORBIDDEN;
+    this.#backoff.failed(startedMs, isForbidden ? MAX_FORBIDDEN_BACKOFF_MS : MAX_BACKOFF_MS);
     const retryAfterMs = Math.min(failure.retryAfterMs ?? 0, MAX_RETRY_AFTER_MS);
-    const delayMs = Math.max(this.#backoff.remainingMs(), retryAfterMs);
-    await this.#options.clock.sleep(delayMs, { signal });
-  }
-
-  #succeeded(): void {
-    this.#failure = undefined;
-    // A list that succeeds between refused watches does not reset the backoff.
-    if (this.#refusedWatches === 0) this.#backoff.succeeded();
+    return Math.max(this.#backoff.remainingMs(), retryAfterMs);
   }
 
   async #list(signal: AbortSignal): Promise<KubeFailure | undefined> {
-    const { client, name, changed } = this.#options;
+    const { client, name } = this.#options;
     const isSingle = name !== undefined;
-    // From its watch cache, the API server need not read all objects to evaluate the selector.
-    const query = isSingle || this.#hasSynced ? {} : { resourceVersion: "0" };
+    // With a version, the API server lists from its cache: it need not read all objects to evaluate
+    // the selector.
+    const query = isSingle ? {} : defined({ resourceVersion: this.#resourceVersion });
     const result = await client.call(this.#spec(isSingle ? "get" : "list", query), { signal });
     const isMissing = result.kind === "failed" && isSingle && result.failure.status === NOT_FOUND;
     if (result.kind === "failed" && !isMissing) return result.failure;
-    const value = result.kind === "ok" ? result.value : { items: [] };
+    const value = result.kind === "ok" ? result.value : {};
     const { items } = value;
     const objects = isSingle && !isMissing ? [value] : Array.isArray(items) ? items : [];
-    const version = resourceVersionOf(value);
-    if (isSingle) this.#objectVersion = version;
     // An object's own version may be too old to watch from. A watch from "0" starts with it.
-    this.#resourceVersion = isSingle ? "0" : version ?? "0";
-    const hasChanged = this.#replace(objects.filter(isFields)) || !this.#hasSynced;
-    this.#hasSynced = true;
-    this.#succeeded();
-    if (hasChanged) changed();
+    this.#resourceVersion = isSingle ? "0" : resourceVersionOf(value) ?? "0";
+    this.#failure = undefined;
+    this.#update(new Map(objects.filter(isFields).map((object) => this.#itemOf(object))));
     return undefined;
   }
 
-  async #watch(signal: AbortSignal): Promise<void> {
-    const { client, clock, random } = this.#options;
-    const startedMs = clock.monotonicMs();
-    const resourceVersion = this.#resourceVersion ?? "0";
+  /** Applies events until the watch ends. Returns the failure that ended it, if there is one. */
+  async #watch(signal: AbortSignal): Promise<KubeFailure | undefined> {
+    const { client, random } = this.#options;
     const spec = this.#spec("watch", {
       watch: "true",
       allowWatchBookmarks: "true",
-      resourceVersion,
+      resourceVersion: this.#resourceVersion ?? "0",
       timeoutSeconds: String(Math.round(WATCH_SECONDS * (1 + random.next()))),
     });
-    let eventCount = 0;
-    let hasObject = false;
     let error: KubeFailure | undefined;
-    const ended = new AbortController();
     const handler = {
-      started: () => {
-        this.#failure = undefined;
-        this.#watchDenied = undefined;
-        if (resourceVersion === "0") void this.#expectObject(() => hasObject, ended);
-      },
-      event: (event: Fields) => {
-        eventCount++;
-        hasObject ||= event["type"] !== "BOOKMARK";
-        error ??= this.#handleEvent(event);
-      },
+      started: () => this.#watchDenied = undefined,
+      event: (event: Fields) => error ??= this.#apply(event),
     };
-    const end = await client.watch(spec, handler, { signal }).finally(() => ended.abort());
-    const failure = error ?? (end.kind === "failed" ? end.failure : undefined);
-    const isShort = eventCount === 0 && clock.monotonicMs() - startedMs < SHORT_WATCH_MS;
-    if (failure?.status === 403) {
-      this.#watchDenied = failure;
-      await this.#waitForPoll(signal);
-    } else if (failure !== undefined) {
-      const isRefused = failure.status !== undefined &&
-        ++this.#refusedWatches >= MAX_REFUSED_WATCHES;
-      if (failure.status === GONE || isRefused) {
-        this.#resourceVersion = undefined;
-      }
-      // A watch that delivered events before its error worked: no backoff.
-      if (eventCount > 1) await this.#waitForReconnect(signal);
-      else await this.#backOff(failure, startedMs, signal);
-    } else if (isShort) {
-      if (++this.#refusedWatches >= MAX_REFUSED_WATCHES) this.#resourceVersion = undefined;
-      const detail = "watches end immediately after they start";
-      await this.#backOff({ reason: "source-unreachable", detail }, startedMs, signal);
-    } else {
-      await this.#waitForReconnect(signal);
-    }
-  }
-
-  /**
-   * Reads a single object again when its watch does not start with it: no event reports an object
-   * that was deleted between the `get` and the start of the watch.
-   */
-  async #expectObject(hasObject: () => boolean, ended: AbortController): Promise<void> {
-    const { clock } = this.#options;
-    const hasEnded = await clock.sleep(FIRST_EVENT_MS, ended).then(() => false, () => true);
-    if (hasEnded || hasObject() || this.#items.size === 0 || this.#reread) return;
-    this.#reread = true;
-    this.#resourceVersion = undefined;
-    this.#cycle.abort();
-  }
-
-  async #waitForPoll(signal: AbortSignal): Promise<void> {
-    const { clock, random, pollMs } = this.#options;
-    this.#resourceVersion = undefined;
-    await clock.sleep(pollMs * (0.75 + random.next() / 2), { signal });
-  }
-
-  async #waitForReconnect(signal: AbortSignal): Promise<void> {
-    const { clock, random } = this.#options;
-    await clock.sleep(random.next() * RECONNECT_JITTER_MS, { signal });
+    return await client.watch(spec, handler, { signal }) ?? error;
   }
 
   /** Applies an event to the cache. Returns the failure of an ERROR event. */
-  #handleEvent({ type, object }: Fields): KubeFailure | undefined {
+  #apply({ type, object }: Fields): KubeFailure | undefined {
     if (!isFields(object)) return undefined;
     if (type === "ERROR") {
       const status = typeof object["code"] === "number" ? object["code"] : 500;
       const detail = `the watch ended with status ${status}`;
       return { reason: "source-unreachable", detail, status };
     }
-    this.#refusedWatches = 0;
-    this.#succeeded();
-    const version = resourceVersionOf(object);
-    if (type !== "BOOKMARK") this.#reread = false;
-    if (type === "ADDED" || type === "MODIFIED") {
-      if (this.#options.name !== undefined && isOlder(version, this.#objectVersion)) {
-        return undefined;
-      }
-      this.#objectVersion = version;
-      if (this.#upsert(object)) this.#options.changed();
-    } else if (type === "DELETED") {
-      if (this.#items.delete(keyOf(object))) this.#options.changed();
+    this.#resourceVersion = resourceVersionOf(object) ?? this.#resourceVersion;
+    const others = [...this.#items].filter(([key]) => key !== keyOf(object));
+    if (type === "DELETED") this.#update(new Map(others));
+    else if (type === "ADDED" || type === "MODIFIED") {
+      this.#update(new Map([...others, this.#itemOf(object)]));
     }
-    if (version !== undefined) this.#resourceVersion = version;
     return undefined;
   }
 
-  /** Returns whether the cache has changed. */
-  #upsert(object: Fields): boolean {
+  /** Returns the key of an object, and its cached item if it has not changed. */
+  #itemOf(object: Fields): [string, T] {
+    const { transform, isEqual } = this.#options;
     const key = keyOf(object);
     const before = this.#items.get(key);
-    const after = this.#options.transform(object);
-    if (before !== undefined && this.#options.isEqual(before, after)) return false;
-    this.#items.set(key, after);
-    return true;
+    const item = transform(object);
+    return [key, before !== undefined && isEqual(before, item) ? before : item];
   }
 
-  /** Returns whether the cache has changed. */
-  #replace(objects: readonly Fields[]): boolean {
+  /** Replaces the cached items. Notifies after the first list, and when an item has changed. */
+  #update(items: ReadonlyMap<string, T>): void {
     const before = this.#items;
-    this.#items = new Map(objects.map((object) => {
-      const key = keyOf(object);
-      const old = before.get(key);
-      const item = this.#options.transform(object);
-      return [key, old !== undefined && this.#options.isEqual(old, item) ? old : item];
-    }));
-    return before.size !== this.#items.size ||
-      this.#items.entries().some(([key, item]) => before.get(key) !== item);
+    this.#items = items;
+    const isSame = this.#hasSynced && before.size === items.size &&
+      items.entries().every(([key, item]) => before.get(key) === item);
+    this.#hasSynced = true;
+    if (!isSame) this.#options.changed();
   }
 
   #spec(verb: "get" | "list" | "watch", query: Readonly<Record<string, string>>): KubeCallSpec {
@@ -331,41 +259,105 @@ export class Informer<T> {
   }
 }
 
-/** Limit on waiting for the first lists (ms). */
-const STARTUP_MS = 10_000;
+/**
+ * Limit on watches of one resource; further objects are polled. API servers allow 100 concurrent
+ * requests on a connection, and further ones would wait indefinitely.
+ */
+const MAX_WATCHES = 40;
+const MAX_OBJECTS = 1_000;
+/** Minimum interval between two reads of a suspect object. */
+const REFRESH_INTERVAL_MS = 5_000;
 
-/** Waits for the first lists, but not beyond a limit after the start of a provider. */
-export async function withinStartup(
-  clock: Clock,
-  startedMs: number,
-  lists: Promise<void>,
-): Promise<void> {
-  const remainingMs = startedMs + STARTUP_MS - clock.monotonicMs();
-  if (remainingMs <= 0) return;
-  const done = new AbortController();
-  const sleep = clock.sleep(remainingMs, { signal: done.signal }).catch(() => {});
-  await Promise.race([lists, sleep]);
-  done.abort();
+interface CachedObject<T> {
+  readonly informer: Informer<T>;
+  readonly stop: AbortController;
+  readonly isWatched: boolean;
+  refreshedMs: number;
 }
 
-/** Changes within this time are reported together (ms). */
-const DEBOUNCE_MS = 50;
+/**
+ * Caches the referenced objects of one resource, with an informer for each, like the watch-based
+ * manager of the kubelet: this needs no permission to list them.
+ */
+export class ObjectCache<T> {
+  readonly #options: InformerOptions<T>;
+  /** By `namespace/name`. */
+  readonly #objects = new Map<string, CachedObject<T>>();
+  #omittedCount = 0;
 
-/** Returns a function that reports calls in quick succession as one call of `callback`. */
-export function debounced(
-  clock: Clock,
-  { signal }: { readonly signal: AbortSignal },
-  callback: () => void,
-): () => void {
-  let isPending = false;
-  return () => {
-    if (isPending) return;
-    isPending = true;
-    clock.sleep(DEBOUNCE_MS, { signal }).then(() => {
-      isPending = false;
-      callback();
-    }, () => {});
-  };
+  constructor(options: InformerOptions<T>) {
+    this.#options = options;
+  }
+
+  /** Sets the referenced objects (`namespace/name`). */
+  setReferences(keys: ReadonlySet<string>): void {
+    for (const [key, { stop }] of this.#objects) {
+      if (keys.has(key)) continue;
+      stop.abort();
+      this.#objects.delete(key);
+    }
+    for (const key of [...keys].sort()) {
+      if (!this.#objects.has(key) && this.#objects.size < MAX_OBJECTS) this.#start(key);
+    }
+    this.#omittedCount = keys.size - this.#objects.size;
+  }
+
+  /** Returns the objects that exist. */
+  items(): T[] {
+    return [...this.#objects.keys()].flatMap((key) => this.get(key) ?? []);
+  }
+
+  get(key: string): T | undefined {
+    return this.#objects.get(key)?.informer.items.get(key);
+  }
+
+  /** Whether the API server reported that the object does not exist. */
+  isMissing(key: string): boolean {
+    const informer = this.#objects.get(key)?.informer;
+    return informer !== undefined && informer.hasSynced && !informer.items.has(key);
+  }
+
+  /** Reads objects again, in case their watches lag behind or have stopped. */
+  async refresh(keys: Iterable<string>): Promise<void> {
+    const nowMs = this.#options.clock.monotonicMs();
+    await Promise.all([...keys].map(async (key) => {
+      const object = this.#objects.get(key);
+      if (object === undefined || nowMs - object.refreshedMs < REFRESH_INTERVAL_MS) return;
+      object.refreshedMs = nowMs;
+      await object.informer.refresh();
+    }));
+  }
+
+  /** Resolves when reading every object has succeeded or failed. */
+  async waitForList(): Promise<void> {
+    await Promise.all([...this.#objects.values()].map(({ informer }) => informer.waitForList()));
+  }
+
+  problems(): readonly InformerProblem[] {
+    const { resource } = this.#options;
+    const kind = resource.replace(/s$/, "");
+    const problems = [...this.#objects].flatMap(([key, { informer }]) =>
+      informer.problem(`${kind} ${key}`) ?? []
+    );
+    if (this.#omittedCount === 0) return problems;
+    const detail = `${this.#omittedCount} are omitted: the limit is ${MAX_OBJECTS}`;
+    const failure = { reason: "source-unreachable", detail } as const;
+    return [...problems, { subject: resource, failure, unsynced: true, stale: false }];
+  }
+
+  stop(): void {
+    this.setReferences(new Set());
+  }
+
+  #start(key: string): void {
+    const [namespace = "", name = ""] = key.split("/");
+    const watched = this.#objects.values().filter(({ isWatched }) => isWatched).toArray();
+    const isWatched = watched.length < MAX_WATCHES;
+    const informer = new Informer<T>({ ...this.#options, namespace, name, pollOnly: !isWatched });
+    const stop = new AbortController();
+    this.#objects.set(key, { informer, stop, isWatched, refreshedMs: -Infinity });
+    void informer.run(stop);
+  }
 }
 
 /** Returns the metadata of an object or list. */
@@ -386,10 +378,4 @@ function keyOf(object: Fields): string {
 
 function resourceVersionOf(object: Fields): string | undefined {
   return stringOf(metadataOf(object)["resourceVersion"]) || undefined;
-}
-
-/** Compares resource versions: decimal numbers of any length (KEP-5504); others are not ordered. */
-function isOlder(a: string | undefined, b: string | undefined): boolean {
-  if (a === undefined || b === undefined || !/^\d+$/.test(a) || !/^\d+$/.test(b)) return false;
-  return BigInt(a) < BigInt(b);
 }

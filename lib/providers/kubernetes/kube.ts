@@ -10,9 +10,8 @@ import {
 } from "../../model/mod.ts";
 import { KubeClient } from "./client.ts";
 import { type ConnectionOptions, ConnectionResolver } from "./connection.ts";
-import { debounced, type InformerContext } from "./informer.ts";
-import { NodeInformers } from "./node_informers.ts";
-import { KubePodAccounts } from "./pod_accounts.ts";
+import type { InformerContext } from "./informer.ts";
+import { NodePods } from "./node_pods.ts";
 import { KubeSecretProvider } from "./secret_provider.ts";
 
 /** Options and dependencies of {@linkcode Kube}. */
@@ -29,15 +28,19 @@ export interface KubeOptions extends ConnectionOptions {
 const POLL_MS = 60_000;
 const MAX_STALE = 100;
 
+/** Changes within this time are reported together (ms). */
+const DEBOUNCE_MS = 50;
+
 /** The Kubernetes providers. Each starts its informers on first use. */
 export class Kube {
   readonly #options: KubeOptions;
   readonly #connections: ConnectionResolver;
   readonly #context: InformerContext;
   readonly #stop = new AbortController();
-  #node: NodeInformers | undefined;
+  #node: NodePods | undefined;
   #secrets: KubeSecretProvider | undefined;
   #accounts: PodAccounts | undefined;
+  #isChangePending = false;
 
   constructor(options: KubeOptions) {
     const { http, clock, random } = options;
@@ -50,20 +53,18 @@ export class Kube {
   /** Returns the provider of pull secrets. */
   secrets(): CredentialProvider {
     return this.#secrets ??= new KubeSecretProvider({
-      context: this.#context,
-      node: this.#nodeInformers(),
-      changed: this.#options.changed,
+      ...this.#context,
+      node: this.#nodePods(),
+      changed: () => this.#changed(),
     });
   }
 
   /** Returns pods, their service accounts and tokens, for exec plugins. */
   accounts(): PodAccounts {
     if (this.#accounts !== undefined) return this.#accounts;
-    const { clock, pulledBy, changed } = this.#options;
-    const node = this.#nodeInformers();
-    node.onChange(debounced(clock, this.#stop, changed));
-    const { client } = this.#context;
-    return this.#accounts = new KubePodAccounts({ client, node, clock, ...defined({ pulledBy }) });
+    const node = this.#nodePods();
+    node.onChange(() => this.#changed());
+    return this.#accounts = node;
   }
 
   /** Returns the watches whose cache may be stale. */
@@ -92,7 +93,17 @@ export class Kube {
     this.#node?.stop();
   }
 
-  #nodeInformers(): NodeInformers {
-    return this.#node ??= new NodeInformers(this.#context, this.#options.nodeName);
+  #nodePods(): NodePods {
+    const { nodeName, pulledBy } = this.#options;
+    return this.#node ??= new NodePods({ ...this.#context, nodeName, ...defined({ pulledBy }) });
+  }
+
+  #changed(): void {
+    if (this.#isChangePending) return;
+    this.#isChangePending = true;
+    this.#context.clock.sleep(DEBOUNCE_MS, this.#stop).then(() => {
+      this.#isChangePending = false;
+      this.#options.changed();
+    }, () => {});
   }
 }

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import {
   type Candidate,
-  type Clock,
   credentialFingerprint,
   type CredentialProvider,
   type CredentialRequest,
@@ -13,15 +12,8 @@ import {
   tokenExpiryOf,
 } from "../../model/mod.ts";
 import { type KeyringMatch, type PullSecret, SecretKeyring } from "../docker/mod.ts";
-import {
-  debounced,
-  type InformerContext,
-  type InformerProblem,
-  type Transform,
-  withinStartup,
-} from "./informer.ts";
-import { type NodeInformers, serviceAccountKey } from "./node_informers.ts";
-import { ObjectCache } from "./object_cache.ts";
+import { type InformerContext, type InformerProblem, ObjectCache } from "./informer.ts";
+import { type NodePods, serviceAccountKey } from "./node_pods.ts";
 import { readPullSecret } from "./secret_reader.ts";
 
 /** A cached pull secret. */
@@ -32,22 +24,9 @@ export interface CachedSecret extends PullSecret {
   readonly readAtMs: number;
 }
 
-function secretTransform(clock: Clock): Transform<CachedSecret> {
-  return {
-    transform: (object) => ({
-      ...readPullSecret(object),
-      digest: createHash("sha256").update(JSON.stringify([object["type"], object["data"]]))
-        .digest("base64"),
-      readAtMs: clock.wallMs(),
-    }),
-    isEqual: (a, b) => a.digest === b.digest,
-  };
-}
-
 /** Dependencies of {@linkcode KubeSecretProvider}. */
-export interface KubeSecretProviderOptions {
-  readonly context: InformerContext;
-  readonly node: NodeInformers;
+export interface KubeSecretProviderOptions extends InformerContext {
+  readonly node: NodePods;
   /** Called when the provider may return other credentials. */
   readonly changed: () => void;
 }
@@ -67,30 +46,26 @@ const MAX_CANDIDATES = 64;
 export class KubeSecretProvider implements CredentialProvider {
   readonly name = "kubesecret";
   readonly renewable = true;
-  readonly #clock: Clock;
-  readonly #node: NodeInformers;
+  readonly #node: NodePods;
   readonly #secrets: ObjectCache<CachedSecret>;
-  readonly #startedMs: number;
-  readonly #stop = new AbortController();
-  readonly #changed: () => void;
+  readonly #notify: () => void;
   #references: ReadonlySet<string> = new Set();
   #keyring: SecretKeyring<CachedSecret> | undefined;
 
-  constructor({ context, node, changed }: KubeSecretProviderOptions) {
-    const { clock } = context;
-    this.#clock = clock;
+  constructor({ node, changed, ...context }: KubeSecretProviderOptions) {
     this.#node = node;
-    this.#startedMs = clock.monotonicMs();
-    const notify = debounced(clock, this.#stop, changed);
-    this.#changed = () => {
-      this.#keyring = undefined;
-      notify();
-    };
+    this.#notify = changed;
     this.#secrets = new ObjectCache({
       ...context,
-      ...secretTransform(clock),
       resource: "secrets",
-      changed: this.#changed,
+      transform: (object) => ({
+        ...readPullSecret(object),
+        digest: createHash("sha256").update(JSON.stringify([object["type"], object["data"]]))
+          .digest("base64"),
+        readAtMs: context.clock.wallMs(),
+      }),
+      isEqual: (a, b) => a.digest === b.digest,
+      changed: () => this.#changed(),
     });
     node.onChange(() => this.#updateReferences());
   }
@@ -113,8 +88,12 @@ export class KubeSecretProvider implements CredentialProvider {
   }
 
   stop(): void {
-    this.#stop.abort();
     this.#secrets.stop();
+  }
+
+  #changed(): void {
+    this.#keyring = undefined;
+    this.#notify();
   }
 
   #updateReferences(): void {
@@ -131,7 +110,7 @@ export class KubeSecretProvider implements CredentialProvider {
   }
 
   async provide(request: CredentialRequest): Promise<ProviderOutcome> {
-    await withinStartup(this.#clock, this.#startedMs, this.#waitForList());
+    await this.#node.waitForLists(this.#secrets);
     const target = targetOf(request);
     let matches = this.#find(target);
     if (request.newerThanMs !== undefined) {
@@ -157,11 +136,6 @@ export class KubeSecretProvider implements CredentialProvider {
     if (unsynced !== undefined) return failed(unsynced, bounded);
     const reason = matches.length === 0 ? "no-secret-matched" : "anonymous-entry";
     return { kind: "none", reason, notes: bounded };
-  }
-
-  async #waitForList(): Promise<void> {
-    await this.#node.waitForList();
-    await this.#secrets.waitForList();
   }
 
   #find(target: ImageTarget | undefined): readonly KeyringMatch<CachedSecret>[] {

@@ -106,7 +106,7 @@ function applyToStore(store: CredentialStore, image: ImageReference, step: Step,
   const given = candidate(password, nowMs, lifetimeMs);
   switch (kind) {
     case "put":
-      store.put(image, { provider: "kubelet", candidates: [given] }, nowMs);
+      store.put(image, { provider: "kubelet", candidate: given }, nowMs);
       return;
     case "adopt":
       store.adopt(image, given, nowMs);

@@ -27,7 +27,7 @@ function candidate(password: string, change: Partial<Candidate> = {}): Candidate
 }
 
 const put = (store: CredentialStore, c: Candidate, nowMs: number) =>
-  store.put(IMAGE, { provider: "kubelet", candidates: [c] }, nowMs);
+  store.put(IMAGE, { provider: "kubelet", candidate: c }, nowMs);
 
 Deno.test("CredentialStore: put returns new, renewed or same", () => {
   const store = newStore();
@@ -120,7 +120,7 @@ Deno.test("CredentialStore: stores and adopts nothing new when it is full", () =
   const store = newStore(1);
   strictEqual(put(store, candidate("a"), T0), "new");
   const other = parseImageReference("registry.example.com/team/other:v1");
-  const renewal = { provider: "kubelet", candidates: [candidate("b")] } as const;
+  const renewal = { provider: "kubelet", candidate: candidate("b") } as const;
   strictEqual(store.put(other, renewal, T0), "same");
   strictEqual(store.adopt(other, candidate("b"), T0), false);
   strictEqual(store.size, 1);
@@ -155,7 +155,7 @@ Deno.test("CredentialStore: due is sorted by expiry, and includes everything aft
   put(store, candidate("a", { expiresAtMs: T0 + 90 * MINUTE }), T0);
   store.put(other, {
     provider: "kubelet",
-    candidates: [candidate("b", { expiresAtMs: T0 + 30 * MINUTE })],
+    candidate: candidate("b", { expiresAtMs: T0 + 30 * MINUTE }),
   }, T0);
   deepStrictEqual(store.due(T0), []);
   const order = store.due(T0 + 80 * MINUTE).map(({ image }) => image.text);
@@ -198,7 +198,7 @@ Deno.test("CredentialStore: has one entry per registry that an image is read fro
   put(store, candidate("own"), T0);
   store.put(mirrored, {
     provider: "docker",
-    candidates: [candidate("mirror", { forEndpoint: true })],
+    candidate: candidate("mirror", { forEndpoint: true }),
   }, T0);
   strictEqual(store.size, 2);
   store.recordFailure(mirrored, { reason: "plugin-failed", detail: "x" }, T0 + 1);

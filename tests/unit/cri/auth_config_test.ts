@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type Credential, parseImageReference } from "../../../lib/model/mod.ts";
-import { pullCredential, registryOf } from "../../../lib/cri/auth_config.ts";
-import type { AuthConfig } from "../../../lib/cri/cri_messages.ts";
+import { type AuthConfig, pullCredential, registryOf } from "../../../lib/cri/cri_messages.ts";
+import { WireError } from "../../../lib/cri/notes.ts";
 
 const NONE: AuthConfig = {
   username: "",
@@ -28,14 +28,12 @@ function shown(credential: Credential): string {
 }
 
 function read(auth: Partial<AuthConfig>, image = "quay.io/team/app"): string {
-  const found = pullCredential({ ...NONE, ...auth }, parseImageReference(image));
-  switch (found.kind) {
-    case "credential":
-      return shown(found.credential);
-    case "skipped":
-      return found.reason;
-    default:
-      return found.kind;
+  try {
+    const found = pullCredential({ ...NONE, ...auth }, parseImageReference(image));
+    return found === undefined ? "anonymous" : shown(found);
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    return error.reason;
   }
 }
 

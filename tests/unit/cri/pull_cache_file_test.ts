@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { PullCacheFile } from "../../../lib/cri/pull_cache_file.ts";
+import { PullCacheFile } from "../../../lib/cri/pull_credential_cache.ts";
 import { Secret } from "../../../lib/model/mod.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 

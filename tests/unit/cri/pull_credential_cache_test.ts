@@ -6,18 +6,16 @@ import {
   repositoryReference,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { type CriNote, type PullChange, PullCredentialCache } from "../../../lib/cri/mod.ts";
+import { type PullChange, PullCredentialCache } from "../../../lib/cri/mod.ts";
 
 const NOW_MS = 1_750_000_000_000;
 
 function shelf(options: { readonly maxImages?: number } = {}, startMs = NOW_MS) {
   const changes: string[] = [];
-  const notes: CriNote[] = [];
   let nowMs = startMs;
   const cache = new PullCredentialCache({
     now: () => nowMs++,
     changed: ({ kind, image }: PullChange) => changes.push(`${kind} ${image.text}`),
-    note: (note) => notes.push(note),
     ...options,
   });
   const pull = (name: string, password: string) =>
@@ -26,7 +24,7 @@ function shelf(options: { readonly maxImages?: number } = {}, startMs = NOW_MS) 
     const credential = cache.lookup(parseImageReference(name))?.credential;
     return credential?.kind === "basic" ? credential.password.reveal() : undefined;
   };
-  return { cache, pull, password, changes, notes };
+  return { cache, pull, password, changes };
 }
 
 function basic(password: string): Credential {
@@ -215,12 +213,6 @@ Deno.test("serialize and restore: keep credentials, times, confirmations, pods a
   assert.equal(later.cache.size, 2);
 });
 
-Deno.test("serialize: writes each credential once", () => {
-  const { cache, pull } = shelf();
-  for (let i = 0; i < 100; i++) pull(`app-${i}`, "the-shared-password");
-  assert.equal(cache.serialize().reveal().split("the-shared-password").length, 2);
-});
-
 Deno.test("restore: keeps entries that were recorded meanwhile as the newer ones", () => {
   const before = shelf({ maxImages: 3 });
   for (const name of ["one", "two", "three"]) before.pull(name, "old");
@@ -241,22 +233,22 @@ Deno.test("restore: keeps entries that were recorded meanwhile as the newer ones
 
 Deno.test("restore: replaces a time in the future by the current time", () => {
   const { cache } = shelf();
-  const text = '{"version":1,"credentials":[{"kind":"basic","username":"u","secret":"s"}],' +
-    '"images":[{"image":"docker.io/library/nginx:latest","pods":[],' +
-    '"pulls":[{"credential":0,"seenAtMs":9e15,"confirmed":true}]}]}';
+  const text = '{"version":2,"images":[{"image":"docker.io/library/nginx:latest","pods":[],' +
+    '"credentials":[{"kind":"basic","username":"u","secret":"s",' +
+    '"seenAtMs":9e15,"confirmed":true}]}]}';
   assert.equal(cache.restore(new Secret(text)), true);
   assert.equal(cache.lookup(parseImageReference("nginx"))?.seenAtMs, NOW_MS);
 });
 
-Deno.test("restore: rejects unusable text with a note and changes nothing", () => {
-  const { cache, pull, notes } = shelf();
+Deno.test("restore: rejects unusable text and changes nothing", () => {
+  const { cache, pull } = shelf();
   pull("nginx", "pw");
   const before = cache.serialize().reveal();
-  assert.equal(cache.restore(new Secret(before.replace('"version":1', '"version":2'))), false);
+  assert.equal(cache.restore(new Secret(before.replace('"version":2', '"version":1'))), false);
   for (
     const [from, to] of [
-      ['"credential":0', '"credential":1'],
-      ['"credential":0', '"credential":"0"'],
+      ['"credentials":', '"pulls":'],
+      ['"confirmed":false', '"confirmed":0'],
       ['"seenAtMs":', '"seenAtMs":"x","y":'],
       ["library/nginx", "Library/nginx"],
       ['"secret":"pw"', '"secret":""'],
@@ -272,9 +264,6 @@ Deno.test("restore: rejects unusable text with a note and changes nothing", () =
     assert.equal(cache.restore(new Secret(broken)), false, to);
   }
   assert.equal(cache.serialize().reveal(), before);
-  assert.equal(notes.length, 11);
-  assert.deepEqual(notes[0], { kind: "cache-rejected", reason: "unknown-version" });
-  assert.deepEqual(notes[1], { kind: "cache-rejected", reason: "malformed" });
 });
 
 Deno.test("restore: never throws", () => {
@@ -287,8 +276,8 @@ Deno.test("restore: never throws", () => {
   const cutText = fc.tuple(fc.nat({ max: good.length }), fc.nat({ max: good.length }), fc.string())
     .map(([from, to, middle]) => good.slice(0, from) + middle + good.slice(to));
   fc.assert(fc.property(fc.oneof(fc.string(), fc.json(), cutText), (text) => {
-    const { cache, notes } = shelf();
-    assert.equal(cache.restore(new Secret(text)) ? 0 : 1, notes.length);
+    const { cache } = shelf();
+    cache.restore(new Secret(text));
     // The text may contain an image twice, in two spellings.
     assert.ok(cache.size <= text.split('"image":').length - 1);
   }));

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { outcomeOf } from "../../../lib/cri/calls.ts";
+import { outcomeOf } from "../../../lib/cri/reader.ts";
 
 Deno.test("outcomeOf: status 0 is a success, regardless of the message", () => {
   assert.equal(outcomeOf("0", ""), "succeeded");

@@ -2,12 +2,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseImageReference, Secret } from "../../../lib/model/mod.ts";
-import {
-  CriConnectionReader,
-  type CriNote,
-  PullCredentialCache,
-  type PullTicket,
-} from "../../../lib/cri/mod.ts";
+import { CriConnectionReader, type CriNote, PullCredentialCache } from "../../../lib/cri/mod.ts";
+import type { PullTicket } from "../../../lib/cri/pull_credential_cache.ts";
 import {
   Conversation,
   PULL,

@@ -429,6 +429,12 @@ const BREACHES: readonly (readonly [string, Uint8Array])[] = [
   ["padding longer than the frame", frame(FRAME.headers, FLAG.endHeaders | FLAG.padded, 1, [9, 1])],
   ["priority cut short", frame(FRAME.headers, FLAG.endHeaders | FLAG.priority, 1, [0, 0])],
   ["RST_STREAM of three bytes", frame(FRAME.reset, 0, 1, [0, 0, 0])],
+  ["RST_STREAM of five bytes", frame(FRAME.reset, 0, 1, [0, 0, 0, 8, 0])],
+  ["RST_STREAM on stream 0", frame(FRAME.reset, 0, 0, [0, 0, 0, 8])],
+  [
+    "CONTINUATION on stream 0",
+    joined(frame(FRAME.headers, 0, 1, [0x82]), frame(FRAME.continuation, FLAG.endHeaders, 0, [])),
+  ],
   ["PUSH_PROMISE", frame(FRAME.pushPromise, FLAG.endHeaders, 1, [0, 0, 0, 2, 0x82])],
   ["a header block of nonsense", frame(FRAME.headers, FLAG.endHeaders, 1, [0x80])],
 ];
@@ -446,6 +452,33 @@ Deno.test("CriConnectionReader: stops reading after invalid frames, with one not
       assert.deepEqual({ ...notes[0], reason: "" }, { kind: "lost", side, reason: "" }, name);
     }
   }
+});
+
+Deno.test("CriConnectionReader: stops reading when padding is longer than the data", () => {
+  for (const [payload, isValid] of [[[1, 9], true], [[2, 9], false], [[], false]] as const) {
+    const { reader, notes, hear } = desk();
+    const talk = new Conversation();
+    hear(talk.opening());
+    const [head] = talk.call(pull("nginx", "pw", OK));
+    if (head !== undefined) hear([head]);
+    reader.fromClient(frame(FRAME.data, FLAG.padded, 1, payload));
+    const lost: CriNote = { kind: "lost", side: "client", reason: "malformed-frame" };
+    assert.deepEqual(notes, isValid ? [] : [lost], `${payload}`);
+  }
+});
+
+Deno.test("CriConnectionReader: reads header blocks of exactly the limit", () => {
+  const limit = 256 * 1_024;
+  const block = (bytes: number) => new Uint8Array(bytes).fill(0x82); // :method GET
+  const { reader, notes, hear } = desk();
+  hear(new Conversation().opening());
+  reader.fromClient(frame(FRAME.headers, FLAG.endHeaders, 1, block(limit)));
+  reader.fromClient(frame(FRAME.headers, 0, 3, block(limit - 9)));
+  reader.fromClient(frame(FRAME.continuation, FLAG.endHeaders, 3, block(9)));
+  assert.deepEqual([notes, reader.callsInFlight], [[], 2]);
+  reader.fromClient(frame(FRAME.headers, 0, 5, block(limit - 9)));
+  reader.fromClient(frame(FRAME.continuation, FLAG.endHeaders, 5, block(10)));
+  assert.deepEqual(notes, [{ kind: "lost", side: "client", reason: "headers-too-large" }]);
 });
 
 Deno.test("CriConnectionReader: stops reading after a header block over the limit", () => {

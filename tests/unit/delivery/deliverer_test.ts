@@ -30,7 +30,7 @@ function stage(configFiles: "auto" | "always" | "never" = "auto") {
 }
 
 function order(change: Partial<Daemon> = {}, credential = BASIC, mountId = "/"): DeliveryRequest {
-  const instance = { daemonId: "d1", snapshotId: "1", mountId, configPath: PATH };
+  const instance = { snapshotId: "1", mountId, configPath: PATH };
   const daemon: Daemon = {
     id: "d1",
     apiSocket: "/run/d1.sock",

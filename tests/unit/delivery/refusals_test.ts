@@ -18,7 +18,7 @@ function stage() {
 }
 
 function order(credential: Credential): DeliveryRequest {
-  const instance = { daemonId: "d1", snapshotId: "1", mountId: "/", configPath: PATH };
+  const instance = { snapshotId: "1", mountId: "/", configPath: PATH };
   const daemon = {
     id: "d1",
     apiSocket: "/run/d1.sock",

@@ -28,6 +28,27 @@ Deno.test("ImageHistory: returns the newest first and counts repetitions, also o
   ]);
 });
 
+Deno.test("ImageHistory: counts renewals in the half hours of a day", () => {
+  let nowMs = 0;
+  const history = new ImageHistory(() => nowMs);
+  const slots = () =>
+    history.of(IMAGE)?.renewals.map((
+      { atMs, ...counts },
+    ) => [atMs / 60_000, ...Object.values(counts)]);
+  for (const minutes of [30, 59, 60, 89]) {
+    nowMs = minutes * 60_000;
+    history.notify(RENEWED);
+  }
+  history.notify(FAILED);
+  deepEqual(slots(), [[30, 2, 0], [60, 2, 1]]);
+  for (let i = 0; i < 60; i++) {
+    nowMs += 30 * 60_000;
+    history.notify(FAILED);
+  }
+  equal(slots()?.length, 49);
+  deepEqual(slots()?.at(-1), [60 + 60 * 30, 0, 1]);
+});
+
 Deno.test("ImageHistory: limits images, entries and texts, and records no secret", () => {
   const history = new ImageHistory(() => NOW_MS);
   const token = `eyJhbGciOiJIUzI1NiJ9.${"a".repeat(40)}.${"b".repeat(40)}`;

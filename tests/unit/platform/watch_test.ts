@@ -139,6 +139,38 @@ Deno.test("watchPaths: finds a file that was written in place in an old folder w
   }
 });
 
+Deno.test("watchPaths: checks few paths per scan, and each within ten seconds", async () => {
+  using stage = new Stage();
+  const folder = stage.path("config");
+  const files = Array.from({ length: 50 }, (_, i) => join(folder, `d${i}`, "config.json"));
+  for (const file of files) {
+    Deno.mkdirSync(join(file, ".."), { recursive: true });
+    stage.write(file, "1");
+  }
+  stage.watch([folder], LOCAL);
+  const last = join(folder, "last");
+  await stage.until(last, (i) => stage.write(last, "1".repeat(i + 1)));
+  for (let i = 0; i < 40; i++) await stage.scan();
+  stage.reported.length = 0;
+  const { readDirSync, lstatSync } = Deno;
+  const examined = new Set<string>();
+  Deno.lstatSync = (path) => (examined.add(String(path)), lstatSync(path));
+  Deno.readDirSync = () => ok(false, "no folder has changed") as never;
+  try {
+    await stage.scan();
+    ok(examined.size <= 10, `${examined.size} paths in one scan`);
+    for (const file of files) stage.write(file, "22");
+    for (let i = 0; i < 12; i++) await stage.scan();
+    deepStrictEqual(stage.reported.toSorted(), files.toSorted());
+  } finally {
+    Object.assign(Deno, { readDirSync, lstatSync });
+  }
+  // New folders are found by the next scan.
+  Deno.mkdirSync(join(folder, "new"));
+  await stage.scan();
+  ok(stage.reported.includes(join(folder, "new")));
+});
+
 Deno.test("watchPaths: checks the file system of a path again when the path is created", async () => {
   using stage = new Stage();
   const path = stage.path("f");

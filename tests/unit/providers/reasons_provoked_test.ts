@@ -20,10 +20,10 @@ import {
 } from "../../../lib/providers/mod.ts";
 import { CredentialHelpers, DockerProvider } from "../../../lib/providers/docker/mod.ts";
 import { KubeletProvider } from "../../../lib/providers/exec_plugin/mod.ts";
-import { openKube } from "../../../lib/providers/kubernetes/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
-import { answered, FakeKubeHttp } from "../../fakes/kube_http.ts";
+import { answered } from "../../fakes/kube_http.ts";
+import { kubeStage } from "../../fakes/kube_stage.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../fakes/process.ts";
 import { FakeRandom } from "../../fakes/random.ts";
@@ -84,34 +84,11 @@ async function fromPlugin(result: ProcessResult | string): Promise<readonly Reas
   return await reasonsOf(provider);
 }
 
-const KUBECONFIG = `
-current-context: c
-contexts: [{name: c, context: {cluster: c, user: u}}]
-clusters: [{name: c, cluster: {server: "https://api:6443"}}]
-users: [{name: u, user: {token: t}}]
-`;
-
 async function fromKube(
   answer: KubeHttpResponse | KubeHttpFailure,
 ): Promise<readonly ReasonCode[]> {
-  const files = new FakeFiles();
-  files.set("/kubeconfig", KUBECONFIG);
-  const kube = await openKube({
-    http: new FakeKubeHttp(() => answer),
-    clock: new FakeClock(),
-    files,
-    processRunner: new FakeProcessRunner(() => ""),
-    random: new FakeRandom(),
-    env: {},
-    kubeconfigPath: "/kubeconfig",
-    nodeName: "one",
-    changed: () => {},
-  });
-  try {
-    return await reasonsOf(kube.secrets());
-  } finally {
-    kube.stop();
-  }
+  using stage = await kubeStage(() => answer);
+  return await reasonsOf(stage.kube.secrets());
 }
 
 type Pods = Awaited<ReturnType<PodAccounts["podsOf"]>>;

@@ -2,6 +2,7 @@ import { deepEqual, equal } from "node:assert/strict";
 import {
   type Candidate,
   type Credential,
+  type Daemon,
   encodeRegistryAuth,
   parseImageReference,
   type ProviderName,
@@ -9,13 +10,14 @@ import {
   type Resolution,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { Selections } from "../../../lib/reconciler/candidate_selection.ts";
+import { resolveEntry } from "../../../lib/reconciler/candidate_selection.ts";
 import type { Selector } from "../../../lib/reconciler/context.ts";
-import { type Mount, MountRecords } from "../../../lib/reconciler/mounts.ts";
+import { type InstanceRecord, Mounts } from "../../../lib/reconciler/mounts.ts";
 import type { SelectionRequest } from "../../../lib/verification/mod.ts";
-import type { StoreEntry } from "../../../lib/credentials/mod.ts";
+import { CredentialStore, type StoreEntry } from "../../../lib/credentials/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
+import { FakeRandom } from "../../fakes/random.ts";
 
 const IMAGE = parseImageReference("registry.example.com/app:1");
 const ENTRY: StoreEntry = {
@@ -52,18 +54,20 @@ function resolution(found: readonly (readonly [ProviderName, string])[]): Resolu
   return { image: IMAGE, attempts, ...(winner && { winner }) };
 }
 
-const INSTANCE: RafsInstance = { daemonId: "d1", snapshotId: "1", image: IMAGE };
-const MOUNT: Mount = {
-  instance: INSTANCE,
-  daemon: {
-    id: "d1",
-    apiSocket: "/run/d1.sock",
-    source: "configured",
-    state: "running",
-    configApi: "supported",
-    instances: [INSTANCE],
-  },
+const INSTANCE: RafsInstance = { snapshotId: "1", image: IMAGE };
+const DAEMON: Daemon = {
+  id: "d1",
+  apiSocket: "/run/d1.sock",
+  source: "configured",
+  state: "running",
+  configApi: "supported",
+  instances: [INSTANCE],
 };
+const STORE = new CredentialStore({
+  settings: { leadTimeMs: "auto", refreshIntervalMs: 240_000 },
+  seed: "node",
+  random: new FakeRandom(),
+});
 const auth = (password: string) =>
   encodeRegistryAuth({ kind: "basic", username: "u", password: new Secret(password) });
 
@@ -71,125 +75,113 @@ const auth = (password: string) =>
 class Stage {
   readonly observer = new FakeObserver();
   readonly requests: SelectionRequest[] = [];
-  readonly records = new MountRecords();
-  mounts: readonly Mount[] = [];
+  /** Whether all providers were requested, for each request. */
+  readonly resolved: boolean[] = [];
+  readonly mounts = new Mounts();
   keep = false;
+  selector: Selector | undefined = {
+    select: (request) => {
+      this.requests.push(request);
+      const winner = request.offered.at(-1) ?? { provider: "docker", candidate: candidate("") };
+      return Promise.resolve({
+        kind: this.keep ? "kept" : "selected",
+        winner,
+        otherCandidates: request.offered.slice(0, -1),
+        reason: this.keep ? "kept" : "accepted",
+        detail: "because",
+        exhausted: request.offered.length === 1,
+      });
+    },
+  };
 
-  selections(selector: Selector = this.#selector()): Selections {
-    return new Selections({
-      selector,
-      observer: this.observer,
-      clock: new FakeClock(),
-      mounts: { of: () => this.mounts },
-      records: this.records,
-    });
+  mount(instance: RafsInstance, record?: InstanceRecord): void {
+    this.mounts.observe([{ ...DAEMON, instances: [instance] }], 0);
+    for (const mount of this.mounts.all) if (record) mount.record = record;
   }
 
-  #selector(): Selector {
-    return {
-      select: (request) => {
-        this.requests.push(request);
-        const winner = request.offered.at(-1) ?? { provider: "docker", candidate: candidate("") };
-        return Promise.resolve({
-          kind: this.keep ? "kept" : "selected",
-          winner,
-          otherCandidates: request.offered.slice(0, -1),
-          reason: this.keep ? "kept" : "accepted",
-          detail: "because",
-          exhausted: request.offered.length === 1,
-        });
-      },
+  /** Decides with the results of the requests in order. */
+  async decide(readsRefused: boolean, ...results: Resolution[]) {
+    const { selector, observer, mounts } = this;
+    const context = {
+      ...(selector && { selector }),
+      observer,
+      mounts,
+      clock: new FakeClock(),
+      store: STORE,
+      stages: () => ({ resolver: { resolve: () => Promise.reject(new Error("not called")) } }),
     };
+    const { decision } = await resolveEntry(context, ENTRY, {
+      resolve: (all) => {
+        this.resolved.push(all);
+        return Promise.resolve(results.shift() ?? resolution([]));
+      },
+      readsRefused,
+      requestedAtMs: 0,
+    });
+    return decision;
   }
 }
 
-Deno.test("Selections: uses the first candidate of the chain without a selector", async () => {
-  const selections = new Stage().selections();
-  const found = resolution([["docker", "a"], ["kubelet", "b"]]);
-  const bare = new Selections({
-    observer: new FakeObserver(),
-    clock: new FakeClock(),
-    mounts: { of: () => [] },
-    records: new MountRecords(),
-  });
-  const decision = await bare.decide(ENTRY, found, { readsRefused: false, requestedAtMs: 0 });
-  equal(decision?.kind === "use" && decision.provider, "docker");
-  equal(
-    await selections.decide(ENTRY, resolution([]), { readsRefused: false, requestedAtMs: 0 }),
-    undefined,
-  );
-});
+const FOUND = resolution([["docker", "a"], ["kubelet", "b"]]);
 
-Deno.test("Selections: requests every provider once when all candidates are refused", async () => {
+Deno.test("resolveEntry: uses the first candidate of the chain without a selector", async () => {
   const stage = new Stage();
-  let calls = 0;
-  const decision = await stage.selections().decide(ENTRY, resolution([["docker", "a"]]), {
-    readsRefused: true,
-    requestedAtMs: 0,
-    resolveAll: () => {
-      calls++;
-      return Promise.resolve(resolution([["docker", "a"], ["kubelet", "b"]]));
-    },
-  });
-  deepEqual(stage.requests.map(({ offered }) => offered.length), [1, 2]);
-  deepEqual(stage.requests.map(({ readsRefused }) => readsRefused), [true, false]);
-  equal(calls, 1);
-  deepEqual(decision, {
-    kind: "use",
-    provider: "kubelet",
-    candidates: [candidate("b"), candidate("a")],
-    selectionReason: "because",
-  });
-  equal(stage.observer.of("candidate-selected")[0]?.otherCandidates, 1);
+  equal(await stage.decide(false, resolution([])), undefined);
+  stage.selector = undefined;
+  const decision = await stage.decide(false, FOUND);
+  equal(decision?.kind === "use" && decision.provider, "docker");
 });
 
-Deno.test("Selections: the credential in nydusd is in use when the store has none", async () => {
+Deno.test("resolveEntry: requests every provider once when all candidates are refused", async () => {
+  for (const readsRefused of [false, true]) {
+    const stage = new Stage();
+    const decision = await stage.decide(readsRefused, resolution([["docker", "a"]]), FOUND);
+    deepEqual(stage.resolved, readsRefused ? [true] : [false, true]);
+    const refused = stage.requests.map((request) => request.readsRefused);
+    deepEqual(refused, readsRefused ? [true] : [false, false]);
+    const [provider, name] = readsRefused ? ["docker", "a"] : ["kubelet", "b"];
+    deepEqual(decision, {
+      kind: "use",
+      provider,
+      candidate: candidate(name ?? ""),
+      selectionReason: "because",
+    });
+    const others = stage.observer.of("candidate-selected").map((event) => event.otherCandidates);
+    deepEqual(others, [readsRefused ? 0 : 1]);
+  }
+});
+
+Deno.test("resolveEntry: the credential in nydusd is in use when the store has none", async () => {
   const stage = new Stage();
   stage.keep = true;
-  stage.mounts = [MOUNT];
-  stage.records.set("d1/1", { state: "pending", failures: 0, currentAuth: auth("current") });
-  const decision = await stage.selections().decide(ENTRY, resolution([["docker", "a"]]), {
-    readsRefused: false,
-    requestedAtMs: 0,
-  });
+  stage.mount(INSTANCE, { state: "pending", failures: 0, currentAuth: auth("current") });
+  const decision = await stage.decide(true, resolution([["docker", "a"]]));
   deepEqual(decision, { kind: "keep", detail: "because" });
   equal(stage.requests[0]?.inUse?.provider, "adopted");
   equal(stage.observer.events.length, 0);
 });
 
-Deno.test("Selections: does not probe a credential at an unapproved host", async () => {
+Deno.test("resolveEntry: does not probe a credential at an unapproved host", async () => {
   const stage = new Stage();
   const host = { role: "registry", scheme: "https", host: "unapproved.example" } as const;
   const backend = { host: host.host, skipVerify: false, caFiles: ["/ca.pem"], mirrors: [] };
-  const at = (approvedBy?: string): Mount => ({
-    ...MOUNT,
-    instance: {
-      ...INSTANCE,
-      backend,
-      endpoint: { host: host.host, hosts: [{ ...host, ...(approvedBy && { approvedBy }) }] },
-    },
+  const at = (approvedBy?: string): RafsInstance => ({
+    ...INSTANCE,
+    backend,
+    endpoint: { host: host.host, hosts: [{ ...host, ...(approvedBy && { approvedBy }) }] },
   });
-  const found = resolution([["docker", "a"], ["kubelet", "b"]]);
-  stage.mounts = [at()];
-  const unverified = await stage.selections().decide(ENTRY, found, {
-    readsRefused: true,
-    requestedAtMs: 0,
-  });
-  equal(
-    unverified?.kind === "use" && unverified.provider,
-    "docker",
-    "the first of the chain, without a probe",
-  );
+  const decide = async (readsRefused: boolean) => {
+    const decision = await stage.decide(readsRefused, FOUND);
+    return decision?.kind === "use" ? decision.provider : undefined;
+  };
+  stage.mount(at());
+  equal(await decide(true), "docker", "the first of the chain, without a probe");
+  stage.mount(at(), { state: "stored", failures: 0, currentAuth: auth("b") });
+  equal(await decide(false), "kubelet", "the one in use");
+  equal(await decide(true), "docker", "the one in use is refused");
   equal(stage.requests.length, 0);
-  stage.records.set("d1/1", { state: "stored", failures: 0, currentAuth: auth("b") });
-  for (const readsRefused of [false, true]) {
-    const kept = await stage.selections().decide(ENTRY, found, { readsRefused, requestedAtMs: 0 });
-    const expected = readsRefused ? "docker" : "kubelet";
-    equal(kept?.kind === "use" && kept.provider, expected, "the one in use until it is refused");
-  }
-  equal(stage.requests.length, 0);
-  stage.mounts = [at("delivery.allowed_hosts")];
-  await stage.selections().decide(ENTRY, found, { readsRefused: true, requestedAtMs: 0 });
+  stage.mount(at("delivery.allowed_hosts"));
+  await decide(true);
   const { host: probed, caFiles } = stage.requests[0]?.target ?? {};
   deepEqual([probed, caFiles], ["unapproved.example", ["/ca.pem"]], "the way nydusd reads");
 });

@@ -6,7 +6,7 @@ import {
   Secret,
 } from "../../../lib/model/mod.ts";
 import type { InstanceRecord } from "../../../lib/reconciler/mounts.ts";
-import { readsFailAtMs } from "../../../lib/reconciler/daemon_status.ts";
+import { readsFailAtMs } from "../../../lib/reconciler/mounts.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -38,7 +38,7 @@ function stored(expiresAtMs: number) {
     watched: false,
     expiresAtMs,
   };
-  store.put(IMAGE, { provider: "kubelet", candidates: [candidate] }, NOW);
+  store.put(IMAGE, { provider: "kubelet", candidate }, NOW);
   return store.get(IMAGE.text);
 }
 

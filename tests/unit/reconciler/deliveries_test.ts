@@ -1,7 +1,7 @@
 import { deepStrictEqual, equal } from "node:assert/strict";
 import { type Daemon, parseImageReference, Secret } from "../../../lib/model/mod.ts";
 import { Deliveries } from "../../../lib/reconciler/deliveries.ts";
-import { MountRecords, Mounts } from "../../../lib/reconciler/mounts.ts";
+import { Mounts } from "../../../lib/reconciler/mounts.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
@@ -18,7 +18,6 @@ function daemon(id: string, snapshotIds: readonly string[]): Daemon {
     state: "running",
     configApi: "supported",
     instances: snapshotIds.map((snapshotId) => ({
-      daemonId: id,
       snapshotId,
       mountId: `/${snapshotId}`,
       image: IMAGE,
@@ -32,15 +31,14 @@ function stage(daemons: readonly Daemon[]) {
   const store = new CredentialStore({ settings, seed: "s", random: new FakeRandom() });
   const credential = { kind: "basic", username: "u", password: new Secret("p") } as const;
   const candidate = { credential, origin: "o", fetchedAtMs: clock.wallMs(), watched: true };
-  store.put(IMAGE, { provider: "docker", candidates: [candidate] }, clock.wallMs());
+  store.put(IMAGE, { provider: "docker", candidate }, clock.wallMs());
   const mounts = new Mounts();
-  mounts.replace(daemons);
+  mounts.observe(daemons, 0);
   const started: string[] = [];
   const open = new Map<string, (error?: Error) => void>();
   const observer = new FakeObserver();
   let completed = 0;
   const deliveries = new Deliveries({
-    records: new MountRecords(),
     mounts,
     store,
     observer,
@@ -50,10 +48,10 @@ function stage(daemons: readonly Daemon[]) {
       discoverer: { discover: () => Promise.reject(new Error("not called")) },
       resolver: { resolve: () => Promise.reject(new Error("not called")) },
       deliverer: {
-        deliver: async ({ instance: { daemonId, snapshotId } }) => {
-          started.push(`${daemonId}/${snapshotId}`);
+        deliver: async ({ daemon: { id }, instance: { snapshotId } }) => {
+          started.push(`${id}/${snapshotId}`);
           const { promise, resolve } = Promise.withResolvers<void>();
-          open.set(daemonId, () => resolve());
+          open.set(id, () => resolve());
           await promise;
           return { kind: "delivered", file: { kind: "written" } };
         },
@@ -61,7 +59,7 @@ function stage(daemons: readonly Daemon[]) {
       checkIntervalMs: 60_000,
       renewalEnabled: true,
     }),
-  }, { isRenewing: () => false, onCompleted: () => completed++ });
+  }, () => completed++);
   return {
     deliveries,
     observer,

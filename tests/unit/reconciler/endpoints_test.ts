@@ -92,7 +92,6 @@ class Stage {
       version: "2.4.4",
       configApi: "supported",
       instances: [{
-        daemonId: id,
         snapshotId: id,
         mountId: "/",
         image: IMAGE,

@@ -3,7 +3,6 @@ import { type DeliveryOutcome, type FileOutcome, Secret } from "../../../lib/mod
 import {
   type InstanceRecord,
   recordAfterDelivery,
-  recordAfterReads,
   retryDelayMs,
 } from "../../../lib/reconciler/mounts.ts";
 
@@ -18,7 +17,6 @@ const BEFORE: InstanceRecord = {
   storedAtMs: 1,
   deliveredAtMs: 1,
   confirmedAtMs: 1,
-  proven: true,
   provenReads: 7,
 };
 
@@ -63,11 +61,11 @@ Deno.test("recordAfterDelivery: an outcome determines the state, the current cre
 });
 
 Deno.test("recordAfterDelivery: records since when nydusd has the credential", () => {
-  const timesOf = ({ storedAtMs, deliveredAtMs, confirmedAtMs, proven }: InstanceRecord) => [
+  const timesOf = ({ storedAtMs, deliveredAtMs, confirmedAtMs, provenReads }: InstanceRecord) => [
     storedAtMs,
     deliveredAtMs,
     confirmedAtMs,
-    proven,
+    provenReads,
   ];
   const { wallMs, monotonicMs } = NOW;
   deepStrictEqual(timesOf(after({ kind: "delivered", file: WRITTEN })), [
@@ -103,11 +101,4 @@ Deno.test("retryDelayMs: doubles from 0.5 s to 10 s", () => {
     10_000,
     10_000,
   ]);
-});
-
-Deno.test("recordAfterReads: counts successful reads until one fails", () => {
-  const succeeded = recordAfterReads(BEFORE, { verdict: "succeeded", reads: 3 });
-  deepStrictEqual([succeeded.proven, succeeded.provenReads], [true, 10]);
-  const failed = recordAfterReads(succeeded, { verdict: "failed", reads: 1 });
-  deepStrictEqual([failed.proven, failed.provenReads], [false, undefined]);
 });

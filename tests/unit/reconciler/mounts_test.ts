@@ -2,7 +2,6 @@ import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { type Daemon, parseImageReference, Secret } from "../../../lib/model/mod.ts";
 import {
   type InstanceRecord,
-  MountRecords,
   Mounts,
   recordAfterDelivery,
   recordAfterDiscovery,
@@ -21,7 +20,6 @@ function daemon(id: string, snapshots: readonly string[], currentAuth?: Secret):
     ...(currentAuth &&
       { currentAuth: new Map(snapshots.map((snapshot) => [`/${snapshot}`, currentAuth])) }),
     instances: snapshots.map((snapshotId) => ({
-      daemonId: id,
       snapshotId,
       mountId: `/${snapshotId}`,
       image: IMAGE,
@@ -33,10 +31,10 @@ Deno.test("Mounts: returns the mounts of a store key", () => {
   const mounts = new Mounts();
   const daemonsOf = (key: string) => mounts.of(key).map((mount) => mount.daemon.id);
   const [a, b] = [daemon("a", ["1", "2"]), daemon("b", ["3"])];
-  mounts.replace([a, b]);
+  mounts.observe([a, b], 0);
   deepStrictEqual(daemonsOf(IMAGE.text), ["a", "a", "b"]);
   deepStrictEqual([...mounts.subjects.keys()], [IMAGE.text]);
-  mounts.replace([a]);
+  mounts.observe([a], 0);
   deepStrictEqual(daemonsOf(IMAGE.text), ["a", "a"]);
   deepStrictEqual(daemonsOf("other"), []);
 });
@@ -83,15 +81,15 @@ Deno.test("recordAfterDiscovery: resets proven reads when another client changed
     failures: 0,
     currentAuth,
     storedAtMs: 1,
-    proven: true,
+    provenReads: 3,
   } as const;
   const [instance] = daemon("a", ["1"]).instances;
   if (instance === undefined) throw new Error("the daemon has no instance");
   const after = (value: Secret) =>
     recordAfterDiscovery(record, daemon("a", ["1"], value), instance, 0, false);
-  deepStrictEqual([after(new Secret("v")).proven, after(new Secret("v")).storedAtMs], [true, 1]);
-  const { proven, storedAtMs } = after(new Secret("w"));
-  deepStrictEqual([proven, storedAtMs], [undefined, undefined], "changed by another client");
+  const timesOf = ({ provenReads, storedAtMs }: InstanceRecord) => [provenReads, storedAtMs];
+  deepStrictEqual(timesOf(after(new Secret("v"))), [3, 1]);
+  deepStrictEqual(timesOf(after(new Secret("w"))), [undefined, undefined]);
 });
 
 Deno.test("InstanceRecord: a mount is behind from the first new file until its nydusd restarts", () => {
@@ -119,16 +117,18 @@ Deno.test("InstanceRecord: a mount is behind from the first new file until its n
   );
 });
 
-Deno.test("MountRecords: returns the earliest retry", () => {
-  const records = new MountRecords();
-  const failed = (retryAtMs: number) => ({ state: "refused", failures: 1, retryAtMs }) as const;
-  strictEqual(records.nextRetryAtMs(), undefined);
-  records.set("a/1", failed(7));
-  records.set("a/2", failed(5));
-  records.set("a/3", failed(6));
-  strictEqual(records.nextRetryAtMs(), 5);
-  records.set("a/2", { state: "stored", failures: 0 });
-  strictEqual(records.nextRetryAtMs(), 6);
-  records.keepOnly(new Set(["a/1", "a/2"]));
-  strictEqual(records.nextRetryAtMs(), 7);
+Deno.test("Mounts: keeps a mount over discoveries, and returns the earliest retry", () => {
+  const mounts = new Mounts();
+  const recordOf = (retryAtMs: number) => ({ state: "refused", failures: 1, retryAtMs }) as const;
+  strictEqual(mounts.nextRetryAtMs(), undefined);
+  mounts.observe([daemon("a", ["1", "2"]), daemon("b", ["1"])], 0);
+  const before = mounts.all;
+  [7, 5, 6].forEach((atMs, i) => Object.assign(before[i] ?? {}, { record: recordOf(atMs) }));
+  strictEqual(mounts.nextRetryAtMs(), 5);
+  mounts.observe([daemon("b", ["1"]), daemon("a", ["1"])], 0);
+  deepStrictEqual(mounts.all, [before[2], before[0]]);
+  strictEqual(mounts.all[0], before[2], "the same object");
+  strictEqual(mounts.nextRetryAtMs(), 6);
+  mounts.observe([{ ...daemon("b", ["1"]), pid: 2 }, daemon("a", ["1"])], 0);
+  strictEqual(mounts.nextRetryAtMs(), 7, "a new process is not paused");
 });

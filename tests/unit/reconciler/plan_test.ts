@@ -53,7 +53,7 @@ function entry(
     );
   } else if (stored !== "requested" && provider === "adopted") store.adopt(IMAGE, stored, NOW_MS);
   else if (stored !== "requested") {
-    store.put(IMAGE, { provider: "kubelet", candidates: [stored] }, NOW_MS);
+    store.put(IMAGE, { provider: "kubelet", candidate: stored }, NOW_MS);
   }
   const found = store.get(IMAGE.text);
   ok(found);
@@ -66,13 +66,11 @@ interface Case {
   readonly daemon?: Partial<Daemon>;
   readonly instance?: Partial<RafsInstance>;
   readonly remembered?: Candidate;
-  readonly resolving?: boolean;
   readonly unapprovedHostPolicy?: "warn" | "refuse";
 }
 
 function plan(given: Case) {
   const instance: RafsInstance = {
-    daemonId: "d1",
     snapshotId: "1",
     mountId: "/",
     image: IMAGE,
@@ -93,7 +91,6 @@ function plan(given: Case) {
     record: { state: "pending", failures: 0, ...given.record },
     entry: given.entry,
     remembered: given.remembered,
-    resolving: given.resolving ?? false,
     unapprovedHostPolicy: given.unapprovedHostPolicy ?? "warn",
     nowMs: NOW_MS,
   };
@@ -128,7 +125,6 @@ const NO_API: Case = { daemon: { configApi: "unsupported" } };
 const CASES: readonly (readonly [name: string, given: Case, wanted: string])[] = [
   ["the image is unknown", { instance: { image: undefined as never } }, "none"],
   ["no request has been made", { entry: entry("requested") }, "pending"],
-  ["the first request is in flight", { entry: entry("nothing"), resolving: true }, "pending"],
 
   // A provider has a credential.
   ["nydusd has no key", { entry: entry(OURS) }, "deliver ours"],

@@ -9,7 +9,7 @@ const PROXY = { url: "http://127.0.0.1:65001", useHttp: false, fallback: true };
 function targetOf(more: Partial<RegistryBackend>) {
   const host = "registry.example.com";
   const backend = { host, skipVerify: false, caFiles: [], mirrors: [], ...more };
-  const instance = { daemonId: "d", snapshotId: "1", image: IMAGE, backend };
+  const instance = { snapshotId: "1", image: IMAGE, backend };
   return probeTargetOf(IMAGE, [{ instance } as unknown as Mount]);
 }
 

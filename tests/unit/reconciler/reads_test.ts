@@ -1,7 +1,8 @@
 import { deepStrictEqual } from "node:assert/strict";
 import type { Daemon } from "../../../lib/model/mod.ts";
 import type { ReadCounter } from "../../../lib/reconciler/context.ts";
-import { ReadTracker } from "../../../lib/reconciler/reads.ts";
+import { Mounts } from "../../../lib/reconciler/mounts.ts";
+import { pollReads } from "../../../lib/reconciler/reads.ts";
 
 function daemon(snapshotIds: readonly string[], pid = 1): Daemon {
   return {
@@ -11,7 +12,7 @@ function daemon(snapshotIds: readonly string[], pid = 1): Daemon {
     source: "system-api",
     state: "running",
     configApi: "supported",
-    instances: snapshotIds.map((id) => ({ daemonId: "d1", snapshotId: id, mountId: `/${id}` })),
+    instances: snapshotIds.map((id) => ({ snapshotId: id, mountId: `/${id}` })),
   };
 }
 
@@ -25,29 +26,32 @@ function counter(counts: Readonly<Record<string, readonly [reads: number, errors
   };
 }
 
-async function verdicts(tracker: ReadTracker, d: Daemon, counts: Parameters<typeof counter>[0]) {
-  const findings = await tracker.poll([d], counter(counts), 1_000, {});
-  return findings.map(({ instance, verdict }) => `${instance.snapshotId} ${verdict}`).sort();
+async function verdicts(mounts: Mounts, d: Daemon, counts: Parameters<typeof counter>[0]) {
+  mounts.observe([d], 0);
+  const changes = await pollReads(mounts, counter(counts), 1_000, {});
+  return changes.map(({ mount, failed }) =>
+    `${mount.instance.snapshotId} ${failed ? "failed" : "succeeded"}`
+  );
 }
 
-Deno.test("ReadTracker: returns per mount whether reads failed or succeeded", async () => {
-  const tracker = new ReadTracker();
+Deno.test("pollReads: returns per mount whether reads failed or succeeded", async () => {
+  const mounts = new Mounts();
   const d = daemon(["1", "2", "3"]);
-  deepStrictEqual(await verdicts(tracker, d, { "/1": [5, 0], "/2": [5, 5], "/3": [1, 0] }), []);
+  deepStrictEqual(await verdicts(mounts, d, { "/1": [5, 0], "/2": [5, 5], "/3": [1, 0] }), []);
   const next = { "/1": [6, 1], "/2": [9, 5], "/3": [1, 0] } as const;
-  deepStrictEqual(await verdicts(tracker, d, next), ["1 failed", "2 succeeded"]);
-  deepStrictEqual(await verdicts(tracker, d, next), []);
+  deepStrictEqual(await verdicts(mounts, d, next), ["1 failed", "2 succeeded"]);
+  deepStrictEqual(await verdicts(mounts, d, next), []);
 });
 
-Deno.test("ReadTracker: ignores the first counters of a new process", async () => {
-  const tracker = new ReadTracker();
-  await verdicts(tracker, daemon(["1"]), { "/1": [5, 0] });
-  deepStrictEqual(await verdicts(tracker, daemon(["1"], 2), { "/1": [9, 9] }), []);
-  deepStrictEqual(await verdicts(tracker, daemon(["1"], 2), { "/1": [3, 0] }), []);
+Deno.test("pollReads: ignores the first counters of a new process", async () => {
+  const mounts = new Mounts();
+  await verdicts(mounts, daemon(["1"]), { "/1": [5, 0] });
+  deepStrictEqual(await verdicts(mounts, daemon(["1"], 2), { "/1": [9, 9] }), []);
+  deepStrictEqual(await verdicts(mounts, daemon(["1"], 2), { "/1": [3, 0] }), []);
 });
 
-Deno.test("ReadTracker: does not poll the other mounts of a daemon that does not answer", async () => {
-  const tracker = new ReadTracker();
+Deno.test("pollReads: does not poll the other mounts of a daemon that does not answer", async () => {
+  const mounts = new Mounts();
   const requested: string[] = [];
   const source: ReadCounter = {
     backendReads(socket, { mountId = "" } = {}) {
@@ -58,6 +62,7 @@ Deno.test("ReadTracker: does not poll the other mounts of a daemon that does not
       return Promise.resolve(failure);
     },
   };
-  await tracker.poll([daemon(["1", "2", "3"])], source, 0, {});
+  mounts.observe([daemon(["1", "2", "3"])], 0);
+  await pollReads(mounts, source, 0, {});
   deepStrictEqual(requested, ["/run/d1.sock /1", "/run/d1.sock /2"]);
 });

@@ -117,7 +117,6 @@ export class Stage {
       version: "2.4.4",
       configApi: "supported",
       instances: instances.map(({ snapshotId, image = IMAGE.text }) => ({
-        daemonId: id,
         snapshotId,
         mountId: `/${snapshotId}`,
         image: parseImageReference(image),

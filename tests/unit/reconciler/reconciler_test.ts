@@ -185,26 +185,10 @@ Deno.test("Reconciler: delivers on every pass when nydusd does not keep the cred
   });
 });
 
-Deno.test("passDelayMs: backs off while a daemon is down, further for an unresponsive one", () => {
-  const view = (...states: DaemonState[]): NodeView => ({
-    daemons: states.map((state) => ({ state }) as Daemon),
-    problems: [],
-  });
-  const problem = { source: "root", subject: "/", detail: "EIO" } as const;
-  const table: readonly (readonly [NodeView, number, number])[] = [
-    [view("running"), 0, 60 * SECOND],
-    [view("running", "no-socket"), 1, SECOND],
-    [view("no-socket"), 3, 4 * SECOND],
-    [view("no-socket"), 9, 10 * SECOND],
-    [view("unresponsive"), 9, 30 * SECOND],
-    [view("unresponsive", "no-listener"), 9, 10 * SECOND],
-    [{ ...view("unresponsive"), problems: [problem] }, 9, 10 * SECOND],
-    [{ ...view(), problems: [problem] }, 100, 10 * SECOND],
-  ];
-  for (const [found, passes, wantedMs] of table) {
-    strictEqual(passDelayMs(found, passes, 60 * SECOND), wantedMs);
-    strictEqual(passDelayMs(found, passes, 500), 500);
-  }
+Deno.test("passDelayMs: backs off up to 10 s while a daemon or a source of discovery fails", () => {
+  const delays = [0, 1, 2, 3, 4, 5, 100].map((passes) => passDelayMs(passes, 60 * SECOND) / SECOND);
+  deepStrictEqual(delays, [60, 1, 2, 4, 8, 10, 10]);
+  deepStrictEqual([0, 1, 100].map((passes) => passDelayMs(passes, 500)), [500, 500, 500]);
 });
 
 Deno.test("reportViewChanges: reports each difference once", () => {

@@ -40,7 +40,7 @@ function stage(stored?: Candidate, provider: "kubelet" | "adopted" = "kubelet") 
   store.ensure(IMAGE, NOW_MS);
   if (stored !== undefined && provider === "adopted") store.adopt(IMAGE, stored, NOW_MS);
   else if (stored !== undefined) {
-    store.put(IMAGE, { provider: "kubelet", candidates: [stored] }, NOW_MS);
+    store.put(IMAGE, { provider: "kubelet", candidate: stored }, NOW_MS);
   }
   const entry = store.get(IMAGE.text);
   ok(entry);
@@ -113,14 +113,13 @@ function attempt(outcome: ProviderOutcome, provider: ProviderAttempt["provider"]
 
 Deno.test("failureOf: returns the failure of the first provider that failed, else of the last", () => {
   deepStrictEqual(failureOf([attempt(NONE, "docker"), attempt(BROKEN), attempt(NONE)]), {
-    failed: true,
     provider: "kubelet",
     reason: "plugin-failed",
     detail: "exit 1",
     retryAtMs: 9,
   });
-  const { failed, reason } = failureOf([attempt(NONE, "docker")]);
-  deepStrictEqual([failed, reason], [false, "no-entry-for-registry"]);
+  const { notFound, reason } = failureOf([attempt(NONE, "docker")]);
+  deepStrictEqual([notFound, reason], [true, "no-entry-for-registry"]);
   strictEqual(failureOf([]).reason, "not-enabled");
 });
 

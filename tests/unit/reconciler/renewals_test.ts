@@ -4,7 +4,7 @@ import {
   parseImageReference,
   type Resolution,
 } from "../../../lib/model/mod.ts";
-import { MountRecords, Renewals, Selections } from "../../../lib/reconciler/mod.ts";
+import { Mounts, Renewals } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 
@@ -17,12 +17,6 @@ Deno.test("Renewals: a user request is not lost during a request and a change of
   const observer = { notify() {} };
   const requests: CredentialRequest[] = [];
   const answers: (() => void)[] = [];
-  const selections = new Selections({
-    mounts: { of: () => [] },
-    records: new MountRecords(),
-    observer,
-    clock,
-  });
   const stages = {
     resolver: {
       resolve(request: CredentialRequest) {
@@ -33,8 +27,8 @@ Deno.test("Renewals: a user request is not lost during a request and a change of
       },
     },
   };
-  const context = { store, observer, clock, stages: () => stages };
-  const renewals = new Renewals(context, selections, () => {});
+  const context = { store, observer, clock, mounts: new Mounts(), stages: () => stages };
+  const renewals = new Renewals(context, () => {});
   store.ensure(IMAGE, clock.wallMs());
   const entries = [...store.entries()];
   renewals.start(entries);

@@ -165,8 +165,20 @@ function sourceStats(text = "it exited with code 1"): Partial<AgentStatus> {
 }
 
 function historyOf(image: string): ImageHistory {
-  let nowMs = NOW_MS - HOUR_MS;
+  let nowMs = NOW_MS;
   const history = new ImageHistory(() => nowMs);
+  const renewed = {
+    kind: "credential-renewed",
+    image,
+    provider: "kubelet",
+    changed: true,
+    fingerprint: "0011aabb",
+  } as const;
+  for (let hours = 26; hours > 2; hours -= 4) {
+    nowMs = NOW_MS - hours * HOUR_MS;
+    history.notify(renewed);
+  }
+  nowMs = NOW_MS - HOUR_MS;
   const text = image === HOSTILE ? HOSTILE : "it exited with code 1";
   history.notify({
     kind: "provider-queried",
@@ -199,13 +211,7 @@ function historyOf(image: string): ImageHistory {
     });
   }
   nowMs += MINUTE_MS;
-  history.notify({
-    kind: "credential-renewed",
-    image,
-    provider: "kubelet",
-    changed: true,
-    fingerprint: "0011aabb",
-  });
+  history.notify(renewed);
   history.notify({
     kind: "delivery-attempted",
     daemonId: "cq1x0",

@@ -1,9 +1,12 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { type AppOptions, createApp } from "../../../../lib/observability/app.ts";
-import { HEALTH_STATES, healthOf } from "../../../../lib/observability/mod.ts";
+import { HEALTH_STATES, healthOf, ImageHistory } from "../../../../lib/observability/mod.ts";
 import { imageViews } from "../../../../lib/observability/image_view.ts";
-import { PALETTES } from "../../../../lib/observability/page/layout.ts";
+import { guideLink } from "../../../../lib/observability/page/components.ts";
+import style from "../../../../lib/observability/page/style.css" with { type: "text" };
+import { FINDING_CODES } from "../../../../lib/observability/problems.ts";
+import { GUIDES } from "../../../../lib/assets/mod.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "../status_of.ts";
 import { crowdedNode, emptyNode, HOSTILE, hostileNode, oneImage, type Stage } from "./nodes.ts";
 
@@ -19,8 +22,12 @@ function appOf({ status, history }: Stage, options: Partial<AppOptions> = {}) {
   });
 }
 
-async function pageOf(stage: Stage, path = "/"): Promise<string> {
-  const response = await appOf(stage).request(path);
+async function pageOf(
+  stage: Stage,
+  path = "/",
+  options: Partial<AppOptions> = {},
+): Promise<string> {
+  const response = await appOf(stage, options).request(path);
   match(response.headers.get("content-type") ?? "", /^text\/html/);
   return await response.text();
 }
@@ -76,14 +83,70 @@ Deno.test("nodePage: filters images by name and state, in pages of 50", async ()
   match((await shown("q=%3Cb%3E")).page, /value="&lt;b&gt;"/);
 });
 
-Deno.test("createApp: serves the guides that the pages link to, as text", async () => {
-  const guides = { "troubleshooting.md": "# Guide" };
-  const app = appOf(crowdedNode(7), { guides });
-  const [, link = ""] = /href="(\/docs\/[^"]+)"/.exec(await (await app.request("/")).text()) ?? [];
-  const response = await app.request(link);
-  match(response.headers.get("content-type") ?? "", /^text\/plain/);
-  equal(await response.text(), "# Guide");
+Deno.test("guidePage: renders the guides of the binary, with links between them", async () => {
+  const guides = {
+    "a.md": [
+      "# A <b>",
+      "Text\nwith `code <i>` and **bold `too`**.",
+      "## What's `new`",
+      "- One, see [B](b.md#part).\n- Two,\n  see [other](other.md) and [`here`](#part).",
+      "```sh\nrun <x>\n\n- no item\n```",
+      "End.",
+    ].join("\n\n"),
+    "b.md": "# B",
+  };
+  const page = await pageOf(emptyNode(), "/docs/a.md", { guides });
+  const main = (page.split("<main>")[1] ?? "").split("</main>")[0]?.replace(/\s+/g, " ").trim();
+  equal(
+    main,
+    "<p>Text with <code>code &lt;i&gt;</code> and <strong>bold <code>too</code></strong>.</p>" +
+      '<h2 id="whats-new">What&#39;s <code>new</code></h2>' +
+      '<ul class="plain"><li>One, see <a href="b.md#part">B</a>.</li>' +
+      '<li>Two, see other and <a href="#part"><code>here</code></a>.</li></ul>' +
+      "<pre>run &lt;x&gt; - no item</pre><p>End.</p>",
+  );
+  match(page, /<h1>A &lt;b&gt;<\/h1>/);
+  const app = appOf(emptyNode(), { guides, metricsOnly: true });
+  equal((await app.request("/docs/b.md")).status, 200);
   equal((await app.request("/docs/other.md")).status, 404);
+});
+
+Deno.test("guideLink: every finding has a link to a section that the binary serves", async () => {
+  for (const code of FINDING_CODES) {
+    const [, name = "", id] = /href="\/docs\/([^"#]+)#?([^"]*)"/.exec(String(guideLink(code))) ??
+      [];
+    const page = await pageOf(emptyNode(), `/docs/${name}`, { guides: GUIDES });
+    ok(id === "" || page.includes(`<h2 id="${id}">`), `${code}: ${name}#${id}`);
+  }
+  const page = (await pageOf(crowdedNode())).replace(/\s+/g, " ");
+  match(
+    page,
+    /since <time [^>]+>1m ago<\/time>; <a href="[^"]+">image<\/a>, <a href="\/docs\/runbooks.md#nyduscredentialexpired">/,
+  );
+  match(page, /<a href="\/docs\/troubleshooting.md#a-mount-is-unreachable">/);
+});
+
+Deno.test("imagePage: shows the renewals of the last day as a graphic, with text and a table", async () => {
+  const stage = crowdedNode(7);
+  const page = await pageOf(stage, imagePath(firstImage(stage)));
+  match(page, /<title id="timeline-title">6 renewals succeeded and 3 failed<\/title>/);
+  const bars = [
+    ...page.matchAll(
+      /<rect class="left (\w+)" x="([\d.]+)" y="([\d.]+)" width="1.6" height="([\d.]+)"/g,
+    ),
+  ];
+  const shown = bars.map(([, level, ...place]) => [level, ...place.map(Number)]);
+  deepEqual(shown.filter(([, , , height]) => height !== 0), [
+    ...[8.33, 25, 41.67, 58.33, 75, 95.83].map((x) => ["ok", x, 14, 6]),
+    ["critical", 95.83, 21, 18],
+  ]);
+  const rows = page.split('aria-label="Renewals of the last day"')[1]?.split("</table>")[0] ?? "";
+  equal(rows.match(/data-label="From"/g)?.length, 6);
+  const none = await pageOf(
+    { ...stage, history: new ImageHistory(() => NOW_MS) },
+    imagePath(firstImage(stage)),
+  );
+  match(none, /<h2>Renewals of the last day<\/h2>\s*<p class="muted">None/);
 });
 
 Deno.test("nodePage: shows images with problems first, and other problems", async () => {
@@ -255,17 +318,26 @@ function contrast(a: string, b: string): number {
   return (light + 0.05) / (dark + 0.05);
 }
 
-Deno.test("PALETTES: text has a contrast of 4.5:1 and graphics 3:1 (WCAG AA)", () => {
+/** Returns the colors of the style sheet in light and in dark mode, which overrides them. */
+function palettes(): Readonly<Record<string, Record<string, string>>> {
+  const [light = "", dark = ""] = style.split("@media (prefers-color-scheme: dark)");
+  const colors = (text: string) =>
+    Object.fromEntries([...text.matchAll(/--(\w+): (#[0-9a-f]{6});/g)].map(([, k, v]) => [k, v]));
+  return { light: colors(light), dark: colors(dark) };
+}
+
+Deno.test("style.css: text has a contrast of 4.5:1 and graphics 3:1 (WCAG AA)", () => {
   ok(Math.abs(contrast("#000000", "#ffffff") - 21) < 0.001);
-  for (const [scheme, palette] of Object.entries(PALETTES)) {
-    for (const background of [palette.background, palette.surface]) {
+  for (const [scheme, palette] of Object.entries(palettes())) {
+    const { background: page = "", surface = "", track = "" } = palette;
+    for (const background of [page, surface]) {
       for (const name of ["text", "muted", "ok", "warning", "critical", "link"] as const) {
-        const ratio = contrast(palette[name], background);
+        const ratio = contrast(palette[name] ?? "", background);
         ok(ratio >= 4.5, `${scheme} ${name}: ${ratio}`);
       }
     }
     for (const name of ["ok", "warning", "critical", "text"] as const) {
-      const ratio = contrast(palette[name], palette.track);
+      const ratio = contrast(palette[name] ?? "", track);
       ok(ratio >= 3, `${scheme} ${name} on the bar: ${ratio}`);
     }
   }

@@ -1,18 +1,9 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
-import { FakeFiles } from "../../../fakes/files.ts";
+import { type FakeClock, flushTasks } from "../../../fakes/clock.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
-import { FakeProcessRunner } from "../../../fakes/process.ts";
+import { informerContext } from "../../../fakes/kube_stage.ts";
 import type { KubeStreamEnd } from "../../../../lib/model/mod.ts";
-import { KubeClient } from "../../../../lib/providers/kubernetes/client.ts";
-import { ConnectionResolver } from "../../../../lib/providers/kubernetes/connection.ts";
 import { Informer, type InformerOptions } from "../../../../lib/providers/kubernetes/informer.ts";
-
-const KUBECONFIG = `
-current-context: c
-contexts: [{name: c, context: {cluster: c}}]
-clusters: [{name: c, cluster: {server: "https://api"}}]
-`;
 
 interface Thing {
   readonly text: string;
@@ -32,30 +23,19 @@ function status(code: number) {
 
 /** An informer with a fake API server. */
 class Stage implements Disposable {
-  readonly clock = new FakeClock();
+  readonly clock: FakeClock;
   readonly http = new FakeKubeHttp(() => list(10));
   readonly stop = new AbortController();
   readonly informer: Informer<Thing>;
   changes = 0;
 
   constructor(options: Partial<InformerOptions<Thing>> = {}) {
-    const files = new FakeFiles();
-    files.set("/kubeconfig", KUBECONFIG);
-    const processRunner = new FakeProcessRunner(() => "");
-    const { clock } = this;
-    const connections = new ConnectionResolver({
-      kubeconfigPath: "/kubeconfig",
-      files,
-      processRunner,
-      clock,
-      env: {},
-    });
+    const context = informerContext(this.http);
+    this.clock = context.clock;
     this.informer = new Informer({
-      client: new KubeClient(this.http, connections),
-      clock,
+      ...context,
       random: { next: () => 0.5 },
       resource: "secrets",
-      pollMs: 60_000,
       transform: ({ text }) => ({ text: String(text) }),
       isEqual: (a, b) => a.text === b.text,
       changed: () => void this.changes++,
@@ -132,35 +112,46 @@ Deno.test("Informer: applies events, and notifies only when an object changes", 
   deepEqual([stage.cached, stage.changes], [[], before + 3]);
 });
 
-Deno.test("Informer: resumes from the last event or bookmark when the connection is lost", async () => {
+Deno.test("Informer: lists again when a watch ends, from the version of the last event or bookmark", async () => {
   using stage = new Stage();
   await stage.start();
   stage.stream.send({ type: "ADDED", object: thing("a", 11) });
   stage.stream.send({ type: "BOOKMARK", object: { metadata: { resourceVersion: "40" } } });
+  await stage.clock.advance(300_000);
+  stage.http.answer = () => list(90, [thing("b", 80)]);
   stage.stream.end({ kind: "cut" });
   await flushTasks();
   await stage.clock.advance(250);
-  equal(stage.query.get("resourceVersion"), "40");
-  equal(stage.http.streams.length, 2);
-  equal(stage.http.paths.filter((path) => !path.includes("watch=true")).length, 1);
+  deepEqual(stage.cached, ["n/b "]);
+  equal(stage.http.paths.at(-2), "/api/v1/secrets?resourceVersion=40");
+  equal(stage.query.get("resourceVersion"), "90");
 });
 
-Deno.test("Informer: lists again when its resource version is gone", async () => {
+Deno.test("Informer: lists from any version when the server does not have the last one", async () => {
   using stage = new Stage();
   await stage.start();
-  stage.stream.send({ type: "ADDED", object: thing("a", 11) });
-  stage.http.answer = () => list(90, [thing("b", 80)]);
-  stage.stream.send({ type: "ERROR", object: { kind: "Status", code: 410 } });
-  stage.stream.end();
+  stage.http.answer = (path) => path.includes("=10") ? status(504) : list(5);
+  stage.stream.end({ kind: "cut" });
   await flushTasks();
-  await stage.clock.advance(250);
-  deepEqual(stage.cached, ["n/b "]);
-  equal(stage.query.get("resourceVersion"), "90");
-  equal(
-    stage.http.paths.filter((path) => path === "/api/v1/secrets").length,
-    1,
-    "not from a cache",
-  );
+  await stage.clock.advance(10_000);
+  const lists = stage.http.paths.filter((path) => !path.includes("watch=true"));
+  deepEqual(lists, [
+    "/api/v1/secrets?resourceVersion=0",
+    "/api/v1/secrets?resourceVersion=10",
+    "/api/v1/secrets",
+  ]);
+  equal(stage.query.get("resourceVersion"), "5");
+});
+
+Deno.test("Informer: a watch that ends within five seconds has failed", async () => {
+  for (const [lastedMs, isFailure] of [[4_999, true], [5_000, false]] as const) {
+    using stage = new Stage();
+    await stage.start();
+    await stage.clock.advance(lastedMs);
+    stage.stream.end();
+    await flushTasks();
+    equal(stage.failure !== undefined, isFailure, `${lastedMs} ms`);
+  }
 });
 
 Deno.test("Informer: keeps its cache and backs off while lists fail for an hour", async () => {
@@ -216,15 +207,13 @@ Deno.test("Informer: polls while RBAC forbids watches", async () => {
   equal(stage.watchDenied, undefined);
 });
 
-Deno.test("Informer: reads a single object, and ignores older versions of it", async () => {
+Deno.test("Informer: reads a single object, and watches it", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   stage.http.answer = () => answered(thing("a", 100, "new"));
   await stage.start();
   equal(stage.http.paths[0], "/api/v1/namespaces/n/secrets/a");
   equal(stage.query.get("fieldSelector"), "metadata.name=a");
   equal(stage.query.get("resourceVersion"), "0");
-  stage.stream.send({ type: "ADDED", object: thing("a", 99, "old") });
-  deepEqual(stage.cached, ["n/a new"]);
   stage.stream.send({ type: "MODIFIED", object: thing("a", 101, "newer") });
   deepEqual(stage.cached, ["n/a newer"]);
 });
@@ -238,24 +227,15 @@ Deno.test("Informer: watches a single object that does not exist yet", async () 
   deepEqual(stage.cached, ["n/a here"]);
 });
 
-Deno.test("Informer: detects that an object was deleted before its watch started", async () => {
+Deno.test("Informer: detects a deletion before the watch when the watch ends", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   stage.http.answer = () => answered(thing("a", 9, "here"));
   await stage.start();
-  deepEqual(stage.cached, ["n/a here"]);
   stage.http.answer = () => status(404);
-  await stage.clock.advance(2_000); // no event: there is no object to start with
-  deepEqual([stage.cached, stage.informer.hasSynced], [[], true]);
-});
-
-Deno.test("Informer: detects the same when the watch starts with a bookmark, as on newer servers", async () => {
-  using stage = new Stage({ namespace: "n", name: "a" });
-  stage.http.answer = () => answered(thing("a", 9, "here"));
-  await stage.start();
-  const metadata = { resourceVersion: "20", annotations: { "k8s.io/initial-events-end": "true" } };
-  stage.stream.send({ type: "BOOKMARK", object: { metadata } });
-  stage.http.answer = () => status(404);
-  await stage.clock.advance(2_000);
+  await stage.clock.advance(300_000);
+  stage.stream.end();
+  await flushTasks();
+  await stage.clock.advance(250);
   deepEqual([stage.cached, stage.informer.hasSynced], [[], true]);
 });
 
@@ -287,16 +267,6 @@ Deno.test("Informer: lists with backoff while every watch is refused, and watche
     await stage.clock.advance(60_000);
     deepEqual([stage.failure, stage.http.streams.length > 0], [undefined, true], how);
   }
-});
-
-Deno.test("Informer: reads an object once more when its watch does not start with it", async () => {
-  using stage = new Stage({ namespace: "n", name: "a" });
-  stage.http.answer = () => answered(thing("a", 9, "here"));
-  await stage.start();
-  await stage.clock.advance(60_000);
-  deepEqual([stage.cached, stage.http.requests.length], [["n/a here"], 4]);
-  stage.stream.send({ type: "MODIFIED", object: thing("a", 10, "changed") });
-  deepEqual(stage.cached, ["n/a changed"]);
 });
 
 Deno.test("Informer.refresh: lists immediately during a watch", async () => {

@@ -1,41 +1,15 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
-import { FakeFiles } from "../../../fakes/files.ts";
+import { flushTasks } from "../../../fakes/clock.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
-import { FakeProcessRunner } from "../../../fakes/process.ts";
-import { FakeRandom } from "../../../fakes/random.ts";
-import { KubeClient } from "../../../../lib/providers/kubernetes/client.ts";
-import { ConnectionResolver } from "../../../../lib/providers/kubernetes/connection.ts";
-import { ObjectCache } from "../../../../lib/providers/kubernetes/object_cache.ts";
-
-const KUBECONFIG = `
-current-context: c
-contexts: [{name: c, context: {cluster: c}}]
-clusters: [{name: c, cluster: {server: "https://api"}}]
-`;
+import { informerContext } from "../../../fakes/kube_stage.ts";
+import { ObjectCache } from "../../../../lib/providers/kubernetes/informer.ts";
 
 function stage() {
-  const files = new FakeFiles();
-  files.set("/kubeconfig", KUBECONFIG);
-  const clock = new FakeClock();
   const http = new FakeKubeHttp((path) => {
     const name = path.split("/").at(-1);
     return answered({ metadata: { name, namespace: "n", resourceVersion: "1" } });
   });
-  const processRunner = new FakeProcessRunner(() => "");
-  const connections = new ConnectionResolver({
-    kubeconfigPath: "/kubeconfig",
-    files,
-    processRunner,
-    clock,
-    env: {},
-  });
-  const context = {
-    client: new KubeClient(http, connections),
-    clock,
-    random: new FakeRandom(),
-    pollMs: 60_000,
-  };
+  const context = informerContext(http);
   const objects = new ObjectCache({
     ...context,
     transform: () => "object",
@@ -43,7 +17,7 @@ function stage() {
     resource: "secrets",
     changed: () => {},
   });
-  return { objects, http, clock };
+  return { objects, http, clock: context.clock };
 }
 
 function keys(count: number): Set<string> {
@@ -63,17 +37,28 @@ Deno.test("ObjectCache: polls objects beyond the limit of watches", async () => 
   objects.stop();
 });
 
-Deno.test("ObjectCache: reuses the watches of objects that are no longer referenced", async () => {
-  const { objects, http, clock } = stage();
+Deno.test("ObjectCache: stops the watches of objects that are no longer referenced", async () => {
+  const { objects, http } = stage();
   objects.setReferences(keys(40));
   await flushTasks();
-  objects.setReferences(new Set());
-  deepEqual(objects.items(), []);
-  await clock.advance(6 * 60_000);
-  objects.setReferences(new Set());
   objects.setReferences(new Set(["n/new"]));
   await flushTasks();
+  deepEqual([objects.items(), objects.get("n/s000")], [["object"], undefined]);
   equal(http.paths.at(-1)?.includes("metadata.name=new"), true);
+  objects.stop();
+});
+
+Deno.test("ObjectCache: omits objects beyond the limit, and reports them", async () => {
+  const { objects } = stage();
+  objects.setReferences(keys(1_002));
+  await flushTasks();
+  await objects.waitForList();
+  equal(objects.items().length, 1_000);
+  const [problem] = objects.problems();
+  deepEqual([problem?.subject, problem?.unsynced], ["secrets", true]);
+  equal(problem?.failure.detail, "2 are omitted: the limit is 1000");
+  objects.setReferences(keys(1_000));
+  deepEqual(objects.problems(), []);
   objects.stop();
 });
 

@@ -1,18 +1,9 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { parseImageReference } from "../../../../lib/model/mod.ts";
-import { openKube } from "../../../../lib/providers/kubernetes/mod.ts";
-import { readPod } from "../../../../lib/providers/kubernetes/node_informers.ts";
-import { FakeClock } from "../../../fakes/clock.ts";
-import { FakeFiles } from "../../../fakes/files.ts";
-import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
-import { FakeProcessRunner } from "../../../fakes/process.ts";
-import { FakeRandom } from "../../../fakes/random.ts";
+import { readPod } from "../../../../lib/providers/kubernetes/node_pods.ts";
+import { answered } from "../../../fakes/kube_http.ts";
+import { kubeStage } from "../../../fakes/kube_stage.ts";
 
-const KUBECONFIG = `
-current-context: c
-contexts: [{name: c, context: {cluster: c}}]
-clusters: [{name: c, cluster: {server: "https://api:6443"}}]
-`;
 const IMAGE = parseImageReference("reg.io/app:1");
 
 function pod(name: string, account?: string, phase = "Running") {
@@ -27,28 +18,15 @@ function pod(name: string, account?: string, phase = "Running") {
 }
 
 async function stage(pods = [pod("static"), pod("web-1", "web")]) {
-  const files = new FakeFiles();
-  files.set("/kubeconfig", KUBECONFIG);
   const status = { token: "a.b.c", expirationTimestamp: "2999-01-01T00:00:00Z" };
-  const http = new FakeKubeHttp((path) => {
+  const stage = await kubeStage((path) => {
     if (path.endsWith("/token")) return answered({ status }, 201);
     if (path.includes("/serviceaccounts/")) {
       return answered({ metadata: { name: "web", namespace: "n", uid: "u1" } });
     }
     return answered({ metadata: { resourceVersion: "1" }, items: pods });
   });
-  const kube = await openKube({
-    http,
-    clock: new FakeClock(),
-    files,
-    processRunner: new FakeProcessRunner(() => ""),
-    random: new FakeRandom(),
-    env: {},
-    kubeconfigPath: "/kubeconfig",
-    nodeName: "node-1",
-    changed: () => {},
-  });
-  return { http, accounts: kube.accounts(), [Symbol.dispose]: () => kube.stop() };
+  return { ...stage, accounts: stage.kube.accounts() };
 }
 
 Deno.test("readPod: returns no service account for a static pod", () => {
@@ -62,7 +40,7 @@ Deno.test("readPod: a pod has ended when its phase is Succeeded or Failed", () =
   deepEqual(ended, ["Succeeded", "Failed"]);
 });
 
-Deno.test("KubePodAccounts: reads no service account for a pod without one", async () => {
+Deno.test("NodePods: reads no service account for a pod without one", async () => {
   using kube = await stage();
   const answer = await kube.accounts.podsOf(IMAGE);
   ok(answer.kind === "pods");
@@ -74,7 +52,7 @@ Deno.test("KubePodAccounts: reads no service account for a pod without one", asy
   );
 });
 
-Deno.test("KubePodAccounts: requests a token bound to the pod, the audience and the service account", async () => {
+Deno.test("NodePods: requests a token bound to the pod, the audience and the service account", async () => {
   using kube = await stage();
   const answer = await kube.accounts.podsOf(IMAGE);
   const web = answer.kind === "pods" ? answer.pods[1] : undefined;
@@ -109,11 +87,23 @@ Deno.test("KubePodAccounts: requests a token bound to the pod, the audience and 
   );
 });
 
-Deno.test("KubePodAccounts: suggests to check the node name when the API server returns no pods", async () => {
+Deno.test("NodePods: suggests to check the node name when the API server returns no pods", async () => {
   using none = await stage([]);
   const answer = await none.accounts.podsOf(IMAGE);
-  match(answer.kind === "pods" ? answer.detail ?? "" : "", /node node-1: .*check the node name/);
+  match(answer.kind === "pods" ? answer.detail ?? "" : "", /node one: .*check the node name/);
   using others = await stage();
   const fine = await others.accounts.podsOf(parseImageReference("reg.io/other:1"));
   deepEqual(fine, { kind: "pods", pods: [] });
+});
+
+Deno.test("NodePods: returns the current state of a service account", async () => {
+  const pods = [pod("web-1", "web"), pod("done", "web", "Succeeded")];
+  using kube = await stage(pods);
+  const [web, done] = pods.map(readPod);
+  ok(web && done);
+  const account = await kube.accounts.account(web);
+  ok(account.kind === "account");
+  equal(account.uid, "u1");
+  equal((await kube.accounts.account(done)).kind, "gone");
+  equal((await kube.accounts.account({ ...web, uid: "recreated" })).kind, "gone");
 });

@@ -7,19 +7,10 @@ import {
   parseImageReference,
   Secret,
 } from "../../../../lib/model/mod.ts";
-import { openKube } from "../../../../lib/providers/kubernetes/mod.ts";
-import { FakeFiles } from "../../../fakes/files.ts";
-import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
-import { FakeProcessRunner } from "../../../fakes/process.ts";
-import { FakeRandom } from "../../../fakes/random.ts";
+import { answered } from "../../../fakes/kube_http.ts";
+import { kubeStage } from "../../../fakes/kube_stage.ts";
 import { secretObject, type SecretSpec } from "./secrets.ts";
-import { FakeClock } from "../../../fakes/clock.ts";
 
-const KUBECONFIG = `
-current-context: c
-contexts: [{name: c, context: {cluster: c}}]
-clusters: [{name: c, cluster: {server: "https://api"}}]
-`;
 const IMAGE = parseImageReference("registry.example.com/team/app:1");
 
 function basic(password: string): Credential {
@@ -50,26 +41,12 @@ async function offered(secrets: readonly Spec[], inUse?: string) {
     spec: { imagePullSecrets: [{ name }] },
     status: {},
   }));
-  const http = new FakeKubeHttp((path) => {
+  using stage = await kubeStage((path) => {
     if (path.includes("/pods")) return answered({ metadata: {}, items: pods });
     const [, namespace = "", name = ""] = /namespaces\/(.*)\/secrets\/(.*)/.exec(path) ?? [];
     return answered(secretObject(bySecret.get(`${namespace}/${name}`) ?? {}));
   });
-  const files = new FakeFiles();
-  files.set("/kubeconfig", KUBECONFIG);
-  const kube = await openKube({
-    http,
-    clock: new FakeClock(),
-    files,
-    processRunner: new FakeProcessRunner(() => ""),
-    random: new FakeRandom(),
-    env: {},
-    kubeconfigPath: "/kubeconfig",
-    nodeName: "one",
-    changed: () => {},
-  });
-  using _kube = { [Symbol.dispose]: () => kube.stop() };
-  const provider = kube.secrets();
+  const provider = stage.kube.secrets();
   const outcome = await provider.provide({
     image: IMAGE,
     labels: {},
