@@ -145,7 +145,7 @@ export class Listeners implements AsyncDisposable {
   }
 
   /**
-   * Listens where a configuration says.
+   * Listens at the addresses of a configuration.
    *
    * @throws {AgentError} `io` when an HTTP server cannot be bound; the previous one then stays.
    */
