@@ -152,7 +152,7 @@ function openShared(
   return {
     http: resources.use(createUnixHttp({ exited: nodeChanged })),
     criProxy,
-    pushed: resources.use(new PushedCredentials({ clock: context.clock, changed })),
+    pushed: new PushedCredentials({ clock: context.clock, changed }),
     signal,
     reconciler,
   };

@@ -122,9 +122,7 @@ export class NodeHealth {
 
   /** Returns the node's health, as the status page shows it. */
   view(): HealthView {
-    const status = this.status();
-    const { checkIntervalMs = 0 } = status;
-    return this.#tracker.view(status, this.#now(), { checkIntervalMs });
+    return this.#tracker.view(this.status(), this.#now());
   }
 }
 
