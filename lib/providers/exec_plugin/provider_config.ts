@@ -237,23 +237,18 @@ function readPatterns(provider: ConfigObject): readonly string[] {
 }
 
 function readDuration(provider: ConfigObject): number {
-  const field = "defaultCacheDuration";
-  const value = provider.get(field);
-  const remedy = 'write a duration such as "12h", or "0s" for no caching';
-  let ms = 0;
-  if (value === undefined) {
-    provider.problem(field, "it is required", remedy);
-  } else if (typeof value !== "string") {
-    provider.problem(field, "it is not a string", remedy);
-  } else {
-    try {
-      ms = parseDurationMs(value);
-      if (ms < 0) provider.problem(field, "it is negative", remedy);
-    } catch (error) {
-      provider.problem(field, messageOf(error), remedy);
-    }
+  const value = provider.get("defaultCacheDuration");
+  try {
+    if (value === undefined) throw new Error("it is required");
+    if (typeof value !== "string") throw new Error("it is not a string");
+    const ms = parseDurationMs(value);
+    if (ms < 0) throw new Error("it is negative");
+    return ms;
+  } catch (error) {
+    const remedy = 'write a duration such as "12h", or "0s" for no caching';
+    provider.problem("defaultCacheDuration", messageOf(error), remedy);
+    return 0;
   }
-  return ms;
 }
 
 function readEnv(provider: ConfigObject): Readonly<Record<string, string>> {
