@@ -1,32 +1,24 @@
 import { html } from "hono/html";
-import {
-  type AgentStatus,
-  formatDuration,
-  printable,
-  PROVIDER_NAMES,
-  type ProviderName,
-  REASON_CODES,
-} from "../../model/mod.ts";
-import type { HealthLevel } from "../health.ts";
-import type { HistoryEntry, ImageRecord, ProviderResult, RenewalSlot } from "../image_history.ts";
+import { type AgentStatus, formatDuration, printable, REASON_CODES } from "../../model/mod.ts";
+import type { ImageRecord, ProviderResult, RenewalSlot } from "../history.ts";
 import {
   HEALTH_STATES,
   type ImageView,
   imageViews,
   mountLevel,
   type MountView,
-  STATE_LABELS,
 } from "../image_view.ts";
 import {
   type Cell,
   guideLink,
+  layout,
   lifetimeBar,
   type Markup,
   moment,
+  summaryBlock,
   table,
   word,
-} from "./components.ts";
-import { layout, summaryBlock } from "./layout.ts";
+} from "./layout.ts";
 
 const MAX_MOUNTS = 1_000;
 const NO_RECORD: ImageRecord = { entries: [], results: [], renewals: [] };
@@ -46,7 +38,7 @@ export function imagePage(
   const level = view?.level ?? "ok";
   return layout({
     heading: ref,
-    title: `${ref}: ${view === undefined ? "not mounted" : STATE_LABELS[view.word]}`,
+    title: `${ref}: ${view === undefined ? "not mounted" : HEALTH_STATES[view.word].label}`,
     level,
     summary: summaryBlock(
       { level, ...imageSummary(view, ref) },
@@ -67,21 +59,15 @@ ${historyTable(record, ref, nowMs)}`,
 
 /** Renders the page for an image that is not known. */
 export function unknownImagePage(ref: string): Markup {
-  const summary = ref === ""
-    ? "no image specified: /images?ref=REF"
-    : `${ref} is not mounted on this node and was not mounted recently`;
+  const summary = "this image is not mounted on this node and was not mounted recently";
   return layout({
     title: "unknown image",
-    heading: ref === "" ? "No image" : ref,
+    heading: ref,
     level: "ok",
     summary: summaryBlock({ level: "ok", summary }),
     body: html`<p><a href="/">All images</a></p>
-${
-      ref === ""
-        ? ""
-        : html`<p>To see which credential the image would get, and why, run on the node:
-<code>nydus-auth-agent explain ${shellQuote(ref)}</code></p>`
-    }`,
+<p>To see which credential it would get, and why, run on the node:
+<code>nydus-auth-agent explain ${shellQuote(ref)}</code></p>`,
   });
 }
 
@@ -102,7 +88,7 @@ function imageSummary(
   if (first !== undefined) {
     return { summary: `${first.text}: ${first.remedy}`, remedy: first.remedy };
   }
-  return { summary: `${STATE_LABELS[view.word]}: ${HEALTH_STATES[view.word]}` };
+  return { summary: `${HEALTH_STATES[view.word].label}: ${HEALTH_STATES[view.word].meaning}` };
 }
 
 function facts({ image, word: state, level }: ImageView, nowMs: number): Markup {
@@ -110,7 +96,7 @@ function facts({ image, word: state, level }: ImageView, nowMs: number): Markup 
   const at = (ms: number | undefined) => ms === undefined ? "" : moment(ms, nowMs);
   const rows: readonly (readonly [string, Cell])[] = [
     ["Endpoint", image.endpoint ?? ""],
-    ["Health", html`${word(level, STATE_LABELS[state])}, ${HEALTH_STATES[state]}`],
+    ["Health", html`${word(level, HEALTH_STATES[state].label)}, ${HEALTH_STATES[state].meaning}`],
     ["Provider", provider ?? "none"],
     ["Plugin", plugin ?? ""],
     ["Matched pattern", pattern ?? ""],
@@ -159,54 +145,20 @@ function mountDetail(
 }
 
 function resultTable(view: ImageView | undefined, { results }: ImageRecord, nowMs: number): Markup {
-  const rows = PROVIDER_NAMES.flatMap((name): Cell[][] => {
-    const result = results.find(({ provider }) => provider === name);
-    if (result === undefined) return [[name, "not queried", "", notQueriedText(name, view), ""]];
-    return resultRows(result, view, nowMs);
-  });
+  const rows = results.map(({ provider, outcome, reason, detail, atMs }): Cell[] => [
+    provider,
+    outcomeCell(outcome, view?.image.provider === provider),
+    reason,
+    detail ?? REASON_CODES[reason],
+    moment(atMs, nowMs),
+  ]);
   return table("Provider results", ["Provider", "Result", "Reason", "Detail", "Time"], rows);
 }
 
-function notQueriedText(name: ProviderName, view: ImageView | undefined): string {
-  if (name === "labels" || name === "cri") {
-    return "it has credentials only while an image is pulled";
-  }
-  const winner = view?.image.provider;
-  return winner === undefined ? "" : `${winner} has precedence and has a credential`;
-}
-
-function resultRows(result: ProviderResult, view: ImageView | undefined, nowMs: number): Cell[][] {
-  const { provider, outcome, reason, detail, notes, atMs } = result;
-  return [
-    [
-      provider,
-      outcomeCell(outcome, view?.image.provider === provider),
-      reason,
-      detail ?? REASON_CODES[reason],
-      moment(atMs, nowMs),
-    ],
-    ...notes.map((note): Cell[] => [
-      `${provider}: ${note.subject}`,
-      "",
-      note.reason,
-      note.detail ?? REASON_CODES[note.reason],
-      "",
-    ]),
-  ];
-}
-
 function outcomeCell(outcome: ProviderResult["outcome"], isInUse: boolean): Cell {
-  const previous = "; its previous credential is in use";
-  switch (outcome) {
-    case "found":
-      return word("ok", isInUse ? "found, in use" : "found");
-    case "none":
-      return isInUse ? `none${previous}` : "none";
-    case "failed":
-      return html`${word("warning", "failed")}${isInUse ? previous : ""}`;
-    default:
-      return outcome satisfies never;
-  }
+  const level = outcome === "failed" ? "warning" : "ok";
+  const inUse = outcome === "found" ? ", in use" : "; its previous credential is in use";
+  return html`${outcome === "none" ? "none" : word(level, outcome)}${isInUse ? inUse : ""}`;
 }
 
 const DAY_MS = 24 * 3_600_000;
@@ -252,16 +204,14 @@ function timeline(renewals: readonly RenewalSlot[], nowMs: number): Markup {
 function historyTable({ entries }: ImageRecord, ref: string, nowMs: number): Markup {
   const rows = entries.map(({ atMs, firstAtMs, count, event, level, text }): Cell[] => [
     moment(atMs, nowMs),
-    level === "warning" || level === "error" ? word(LEVELS[level], event) : event,
+    level === "warning" || level === "error"
+      ? word(level === "error" ? "critical" : level, event)
+      : event,
     withoutName(text, ref),
     count === 1 ? "" : `${count} times in ${formatDuration(atMs - firstAtMs)}`,
   ]);
   return table("History", ["Time", "Event", "Message", "Count"], rows);
 }
-
-const LEVELS = { warning: "warning", error: "critical" } as const satisfies Partial<
-  Record<HistoryEntry["level"], HealthLevel>
->;
 
 /** Shortens a log message on the page of the image that it names. */
 function withoutName(text: string, ref: string): string {

@@ -8,33 +8,25 @@ import {
   type ProviderStatus,
   REASON_CODES,
 } from "../../model/mod.ts";
-import type { Finding } from "../findings.ts";
-import type { HealthView } from "../health.ts";
+import type { Finding, HealthView } from "../health.ts";
 import { imageLabel } from "../problems.ts";
-import {
-  HEALTH_STATES,
-  type ImageView,
-  imageViews,
-  type MountView,
-  STATE_LABELS,
-} from "../image_view.ts";
+import { HEALTH_STATES, type ImageView, imageViews } from "../image_view.ts";
 import {
   type Cell,
   guideLink,
   imageHref,
+  layout,
   lifetimeBar,
   type Markup,
   moment,
+  summaryBlock,
   table,
   word,
-} from "./components.ts";
-import { layout, summaryBlock } from "./layout.ts";
+} from "./layout.ts";
 
 /** Maximum rows of a table, and of a page of images. Rows with problems come first. */
 const MAX_ROWS = 50;
 const MAX_FINDINGS = 8;
-/** From this many rows on, the page has a table of contents. */
-const CONTENTS_MIN_ROWS = 12;
 
 /** From this many images on, the page has a filter. */
 const FILTER_MIN_IMAGES = 10;
@@ -62,24 +54,28 @@ export function nodePage(status: AgentStatus, health: HealthView, filter: ImageF
   const first = (page - 1) * MAX_ROWS;
   const imageRows = matching.slice(first, first + MAX_ROWS).map((view) => imageRow(view, nowMs));
   const [worst] = health.findings;
-  const daemonRows = sortDaemons(daemons).slice(0, MAX_ROWS).map(daemonRow);
+  const daemonRows = daemons.toSorted((a, b) =>
+    Number(a.state === "running") - Number(b.state === "running") || (a.id < b.id ? -1 : 1)
+  ).slice(0, MAX_ROWS).map(daemonRow);
+  const omitted = daemons.length <= MAX_ROWS
+    ? ""
+    : html`<p class="muted">The other ${
+      daemons.length - MAX_ROWS
+    } are in the <a href="/v1/status">JSON status</a>.</p>`;
   return layout({
     title: `${hostname ?? "nydus-auth-agent"}: ${health.level}`,
     heading: `nydus-auth-agent${hostname === undefined ? "" : ` on ${hostname}`}`,
     level: health.level,
     summary: summaryBlock(health, worst && findingLinks(worst, nowMs)),
     body: html`${tiles(status, views)}
-${contents(status)}
 ${otherProblems(health, nowMs)}
 <h2 id="images">Images</h2>
 ${views.length < FILTER_MIN_IMAGES ? "" : filterForm(views, filter)}
 ${table("Images", IMAGE_COLUMNS, imageRows)}
 ${pages === 1 ? "" : pageLinks(filter, page, pages, matching.length)}
-${views.length > 0 ? stateLegend() : ""}
-${unknownImageTable(status)}
 <h2 id="nydusd">nydusd</h2>
 ${table("Daemons", DAEMON_COLUMNS, daemonRows)}
-${omittedRows(daemons.length)}
+${omitted}
 ${providerTable(status)}
 ${pluginTable(status)}
 ${footer(status)}`,
@@ -112,24 +108,9 @@ function tiles(status: AgentStatus, views: readonly ImageView[]): Markup {
   `;
 }
 
-function contents({ images, daemons, providers, plugins = [] }: AgentStatus): Markup | "" {
-  if (images.length + daemons.length < CONTENTS_MIN_ROWS) return "";
-  const links = [
-    ["images", "Images"],
-    ["nydusd", "nydusd"],
-    ...(providers === undefined ? [] : [["providers", "Providers"]]),
-    ...(plugins.length === 0 ? [] : [["plugins", "Plugins"]]),
-  ];
-  return html`
-    <nav aria-label="On this page">
-      <ul>${links.map(([id, name]) => html`<li><a href="#${id}">${name}</a></li>`)}</ul>
-    </nav>
-  `;
-}
-
 function filterForm(views: readonly ImageView[], { text, state }: ImageFilter): Markup {
   const counts = Map.groupBy(views, ({ word }) => word);
-  const options = Object.entries(STATE_LABELS).flatMap(([name, label]) => {
+  const options = Object.entries(HEALTH_STATES).flatMap(([name, { label }]) => {
     const count = counts.get(name as ImageView["word"])?.length ?? 0;
     if (count === 0 && name !== state) return [];
     return [
@@ -165,21 +146,6 @@ function pageLinks({ text, state }: ImageFilter, page: number, pages: number, co
         ${link(page - 1, "Previous")}${link(page + 1, "Next")}
       </ul>
     </nav>
-  `;
-}
-
-/** Explains the states for devices without a pointer, which cannot show titles. */
-function stateLegend(): Markup {
-  return html`
-    <details id="states">
-      <summary class="small">Health states</summary>
-      <dl>${Object.entries(HEALTH_STATES).map(([name, meaning]) =>
-        html`
-          <dt>${STATE_LABELS[name as ImageView["word"]]}</dt>
-          <dd>${meaning}</dd>
-        `
-      )}</dl>
-    </details>
   `;
 }
 
@@ -223,7 +189,7 @@ function imageRow({ image, mounts, word: state, level }: ImageView, nowMs: numbe
   const { provider, plugin, nextAttemptAtMs } = image;
   return [
     html`<a href="${imageHref(image.image)}">${printable(imageLabel(image))}</a>`,
-    word(level, STATE_LABELS[state], HEALTH_STATES[state]),
+    word(level, HEALTH_STATES[state].label, HEALTH_STATES[state].meaning),
     provider === undefined ? "" : html`<span title="${printable(plugin ?? "")}">${provider}</span>`,
     lifetimeBar(image, nowMs),
     provider === undefined || provider === "adopted"
@@ -231,58 +197,16 @@ function imageRow({ image, mounts, word: state, level }: ImageView, nowMs: numbe
       : nextAttemptAtMs === undefined
       ? html`<span class="muted">when the source changes</span>`
       : moment(nextAttemptAtMs, nowMs),
-    level === "ok" && mounts.length > 0 ? String(mounts.length) : mountsText(mounts),
+    String(mounts.length),
   ];
 }
 
-/** Returns for example `2 in-use, 1 refused; nydusd a, b`. */
-function mountsText(mounts: readonly MountView[]): string {
-  if (mounts.length === 0) return "not mounted";
-  const byState = Map.groupBy(mounts, ({ mount }) => mount.delivery);
-  const states = [...byState].map(([state, { length }]) =>
-    `${length} ${state === "none" ? "without a credential" : state}`
-  ).join(", ");
-  const daemons = [...new Set(mounts.map(({ daemon }) => daemon.id))];
-  const names = daemons.length > 3 ? `${daemons.length} nydusd` : `nydusd ${daemons.join(", ")}`;
-  return `${states}; ${names}`;
-}
-
-/** Lists mounts that are in no row of the images. */
-function unknownImageTable({ daemons }: AgentStatus): Markup | "" {
-  const rows = daemons.flatMap(({ id, instances }) =>
-    instances.filter(({ image }) => image === undefined)
-      .map(({ snapshotId, delivery, imageProblem = "" }) => [
-        snapshotId,
-        id,
-        delivery,
-        imageProblem,
-      ])
-  );
-  if (rows.length === 0) return "";
-  const title = "Mounts with an unknown image";
-  const columns = ["Snapshot", "nydusd", "Delivery", "Reason"];
-  return html`<h2>${title}</h2>
-${table(title, columns, rows.slice(0, MAX_ROWS))}`;
-}
-
 const DAEMON_COLUMNS = ["nydusd", "State", "Version", "Mode", "Mounts", "Discovered by", "Detail"];
-
-function sortDaemons(daemons: readonly DaemonStatus[]): readonly DaemonStatus[] {
-  return daemons.toSorted((a, b) =>
-    Number(a.state === "running") - Number(b.state === "running") || (a.id < b.id ? -1 : 1)
-  );
-}
 
 function daemonRow(daemon: DaemonStatus): Cell[] {
   const { id, state, version = "", mode = "", instances, source, stateDetail = "" } = daemon;
   const level = state === "unresponsive" || state === "broken" ? "warning" : "ok";
   return [id, word(level, state), version, mode, String(instances.length), source, stateDetail];
-}
-
-function omittedRows(count: number): Markup | "" {
-  if (count <= MAX_ROWS) return "";
-  return html`<p class="muted">${count - MAX_ROWS} more rows are in the
-<a href="/v1/status">JSON status</a>.</p>`;
 }
 
 function providerTable({ providers, enabledProviders, nowMs }: AgentStatus): Markup | "" {
