@@ -8,7 +8,7 @@
 import { fileURLToPath } from "node:url";
 import { CONFIG_KEYS, type ConfigKey, flagName, tomlLiteral } from "../lib/config/mod.ts";
 import { REASON_CODES, type ReasonCode, reasonOutcome } from "../lib/model/mod.ts";
-import { LOG_EVENTS } from "../lib/observability/log_events.ts";
+import { LOG_EVENTS } from "../lib/observability/log_lines.ts";
 import { LABEL_VALUES, METRICS } from "../lib/observability/metrics.ts";
 import { HEALTH_STATES } from "../lib/observability/image_view.ts";
 import { FINDINGS } from "../lib/observability/problems.ts";
@@ -42,7 +42,8 @@ export const PARTS: Readonly<Record<string, () => string>> = {
     list(
       Object.entries(FINDINGS).map(([code, { area, title }]) => `\`${code}\` (${area}): ${title}`),
     ),
-  "health-states": () => list(Object.entries(HEALTH_STATES).map(([k, v]) => `\`${k}\`: ${v}`)),
+  "health-states": () =>
+    list(Object.entries(HEALTH_STATES).map(([k, { meaning }]) => `\`${k}\`: ${meaning}`)),
   "label-values": () =>
     list([
       ...LABELS.map(([label, values, note]) =>

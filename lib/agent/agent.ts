@@ -162,7 +162,7 @@ function openShared(
     http: resources.use(createUnixHttp({ exited })),
     probe: new RegistryProbe({ http: resources.use(createRegistryHttp()), clock }),
     criProxy: resources.use(new CriProxy(context, observer)),
-    pushed: resources.use(new PushedCredentials({ clock, changed })),
+    pushed: new PushedCredentials({ clock, changed }),
     onLateAnswer: recheck,
   };
 }

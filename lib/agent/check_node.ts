@@ -122,12 +122,15 @@ export function isAgent({ argv: [program = "", ...args] }: FoundProcess): boolea
   return basename(program) === NAME && args.includes("run");
 }
 
-/** Checks the node as `run` sees it: sockets, every nydusd, and folders that must be writable. */
+/**
+ * Checks the node as `run` sees it: sockets, every nydusd, and folders that must be writable. Returns
+ * what was discovered.
+ */
 export async function checkNode(
   context: Context,
   config: AgentConfig,
   findings: CheckFindings,
-): Promise<void> {
+): Promise<NodeView> {
   const { files } = context;
   const { node } = config;
   for (const path of [node.root, ...(node.systemSocket === undefined ? [] : [node.systemSocket])]) {
@@ -148,6 +151,7 @@ export async function checkNode(
   findings.passed.push(
     `sockets: ${running} of ${view.daemons.length} nydusd answer, with ${mounts} mounts`,
   );
+  return view;
 }
 
 async function discover({ files }: Context, { node }: AgentConfig): Promise<NodeView> {

@@ -13,6 +13,7 @@ import { dockerConfigPath, KubeConnection } from "./chain.ts";
 import { checkCriProxy } from "./check_cri_proxy.ts";
 import { checkImage } from "./check_image.ts";
 import { type CheckFindings, checkHost, checkNode, finding, missing } from "./check_node.ts";
+import { checkMountedCredentials, checkRestarts } from "./check_restarts.ts";
 import { groupId } from "./listeners.ts";
 
 /** Input of {@linkcode runChecks}. */
@@ -36,7 +37,7 @@ export async function runChecks(
   { refs, probe, running }: CheckOptions,
 ): Promise<CheckFindings> {
   const findings: CheckFindings = { problems: [], warnings: [...config.warnings], passed: [] };
-  await checkDocker(context, config, findings);
+  const docker = await checkDocker(context, config, findings);
   const needsTokens = await checkKubelet(context, config, findings);
   if (needsTokens || config.providers.kubesecret.enabled) {
     await checkKubernetes(context, config, findings);
@@ -47,27 +48,33 @@ export async function runChecks(
   await checkAddress(config.metricsServer, "server.metrics_address", findings);
   await checkGroup(context, config, findings);
   await checkCriProxy(context, config, findings);
-  await checkNode(context, config, findings);
+  await checkRestarts(context, findings);
+  const view = await checkNode(context, config, findings);
+  if (running === undefined && docker !== undefined) {
+    checkMountedCredentials(docker, view, findings);
+  }
   for (const ref of refs) await checkImage(context, config, ref, probe, findings);
   return findings;
 }
 
+/** Checks docker's configuration, and returns a valid one. */
 async function checkDocker(
   context: Context,
   config: AgentConfig,
   { problems, warnings }: CheckFindings,
-): Promise<void> {
+) {
   const file = dockerConfigPath(context, config);
-  if (!config.providers.docker.enabled || file === undefined) return;
+  if (!config.providers.docker.enabled || file === undefined) return undefined;
   try {
     const text = await context.files.readText(file);
-    if (text !== undefined && text.trim() !== "") parseDockerConfig(text);
+    if (text !== undefined && text.trim() !== "") return { file, config: parseDockerConfig(text) };
     if (text === undefined && config.providers.docker.configPath !== undefined) {
       warnings.push(missing(file, "create it with `docker login`, or fix providers.docker.config"));
     }
   } catch (error) {
     problems.push(finding(file, messageOf(error), "fix the file"));
   }
+  return undefined;
 }
 
 /** Checks the kubelet's provider configuration; returns whether a plugin needs account tokens. */

@@ -123,7 +123,6 @@ export class StatusServers implements AsyncDisposable {
   readonly #page = new ReconfigurableListener();
   readonly #metrics = new ReconfigurableListener();
   #configProblems: readonly string[] = [];
-  #checkIntervalMs = 0;
   #snapshot: Snapshot | undefined;
 
   constructor(context: Context, sources: StatusSources) {
@@ -136,17 +135,14 @@ export class StatusServers implements AsyncDisposable {
    *
    * @throws {AgentError} `io` when an address cannot be bound; the previous listeners stay.
    */
-  async listen({ server, metricsServer, renewal }: AgentConfig): Promise<void> {
-    this.#checkIntervalMs = renewal.checkIntervalMs;
+  async listen({ server, metricsServer }: AgentConfig): Promise<void> {
     await this.#bind(this.#page, server, false);
     await this.#bind(this.#metrics, metricsServer, true);
   }
 
   /** Returns the node's health, as the status page shows it. */
   health(): HealthView {
-    const checkIntervalMs = this.#checkIntervalMs;
-    const nowMs = this.#context.clock.wallMs();
-    return this.#tracker.view(this.#agentStatus(), nowMs, { checkIntervalMs });
+    return this.#tracker.view(this.#agentStatus(), this.#context.clock.wallMs());
   }
 
   /** Returns the body of `/v1/status`. */

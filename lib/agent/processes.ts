@@ -4,6 +4,8 @@ import type { ProcessRunner } from "../model/mod.ts";
 /** A process on this machine. */
 export interface FoundProcess {
   readonly pid: number;
+  /** Wall time, in seconds' resolution. */
+  readonly startedAtMs?: number;
   /** The program and its arguments. */
   readonly argv: readonly string[];
 }
@@ -17,9 +19,12 @@ const MARK = "\u0001";
 
 // One grep for all processes, then one tr for each of the few that match.
 const LIST = `
+boot=$(grep ^btime /proc/stat)
 for file in $(grep -lE "$WANTED" /proc/[0-9]*/cmdline 2>/dev/null); do
   pid=\${file%/cmdline}
-  printf '%s\\001' "\${pid#/proc/}"
+  stat=$(cat "$pid/stat" 2>/dev/null) || continue
+  set -- \${stat##*) } # the 22nd field is the start, in hundredths of a second since the boot
+  printf '%s %s\\001' "\${pid#/proc/}" "$((\${boot#btime } + \${20} / 100))"
   tr '\\000\\n' '\\001 ' <"$file" 2>/dev/null
   echo
 done`;
@@ -43,9 +48,14 @@ export async function findProcesses(
   });
   if (result.kind !== "exited") return undefined;
   return result.stdout.split("\n").flatMap((line) => {
-    const [pid = "", ...argv] = line.split(MARK);
+    const [numbers = "", ...argv] = line.split(MARK);
+    const [pid = "", startedAt] = numbers.split(" ");
     if (!/^\d+$/.test(pid)) return [];
-    return [{ pid: Number(pid), argv: argv.at(-1) === "" ? argv.slice(0, -1) : argv }];
+    return [{
+      pid: Number(pid),
+      argv: argv.at(-1) === "" ? argv.slice(0, -1) : argv,
+      ...(startedAt !== undefined && { startedAtMs: Number(startedAt) * 1_000 }),
+    }];
   });
 }
 

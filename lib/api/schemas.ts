@@ -60,19 +60,13 @@ const target = {
   ref: v.optional(ref),
   registry: v.optional(registry),
 };
-const oneTarget = <T extends { ref?: string | undefined; registry?: string | undefined }>() =>
-  v.check<T, string>(
-    (body) => (body.ref === undefined) !== (body.registry === undefined),
-    "give either ref or registry",
-  );
-
 const lifetime = { validFor: v.optional(duration), validUntil: v.optional(time) };
-const oneLifetime = <
-  T extends { validFor?: string | undefined; validUntil?: string | undefined },
->() =>
+
+/** Requires one of two fields, or with `atMost` also accepts none. */
+const oneOf = <T extends object>(a: keyof T & string, b: keyof T & string, atMost = false) =>
   v.check<T, string>(
-    (body) => body.validFor === undefined || body.validUntil === undefined,
-    "give either validFor or validUntil",
+    (body) => (body[a] === undefined) !== (body[b] === undefined) || (atMost && !(a in body)),
+    `give either ${a} or ${b}`,
   );
 
 /** Schemas of request bodies. */
@@ -83,8 +77,8 @@ export const REQUESTS = {
       labels: v.optional(labels, {}),
       ...lifetime,
     }),
-    oneTarget(),
-    oneLifetime(),
+    oneOf("ref", "registry"),
+    oneOf("validFor", "validUntil", true),
   ),
   put: v.pipe(
     v.strictObject({
@@ -93,22 +87,19 @@ export const REQUESTS = {
       labels: v.optional(labels),
       ...lifetime,
     }),
-    oneTarget(),
-    v.check(
-      (body) => (body.credential === undefined) !== (body.labels === undefined),
-      "give either credential or labels",
-    ),
-    oneLifetime(),
+    oneOf("ref", "registry"),
+    oneOf("credential", "labels"),
+    oneOf("validFor", "validUntil", true),
   ),
-  forget: v.pipe(v.strictObject(target), oneTarget()),
-  refused: v.pipe(v.strictObject({ ...target, fingerprint }), oneTarget()),
+  forget: v.pipe(v.strictObject(target), oneOf("ref", "registry")),
+  refused: v.pipe(v.strictObject({ ...target, fingerprint }), oneOf("ref", "registry")),
   explain: v.pipe(
     v.strictObject({ ref, labels: v.optional(labels, {}), ...lifetime }),
-    oneLifetime(),
+    oneOf("validFor", "validUntil", true),
   ),
   renew: v.pipe(
     v.strictObject({ ref: v.optional(ref), all: v.optional(v.literal(true)) }),
-    v.check((body) => (body.ref === undefined) !== (body.all === undefined), "give ref or all"),
+    oneOf("ref", "all"),
   ),
   logLevel: v.strictObject({ level: v.picklist(["debug", "info", "warning", "error"]) }),
 } as const;
@@ -175,21 +166,25 @@ const health = v.strictObject({
   findings: v.pipe(v.array(finding), v.description("The first one determines the summary.")),
 });
 
+type AnySchema = v.BaseSchema<unknown, unknown, v.BaseIssue<unknown>>;
+
+/** Returns fields with one schema. */
+function fields(schema: AnySchema, ...names: string[]): Record<string, AnySchema> {
+  return Object.fromEntries(names.map((name) => [name, schema]));
+}
+
+/** Returns fields with one schema, which may be absent. */
+function optional(schema: AnySchema, ...names: string[]): Record<string, AnySchema> {
+  return fields(v.optional(schema), ...names);
+}
+
 const imageStatus = v.strictObject({
   image: text,
-  endpoint: v.optional(text),
+  ...optional(text, "endpoint", "origin", "pattern", "plugin", "fingerprint", "selectionReason"),
+  ...optional(time, "renewedAt", "refreshAt", "expiresAt", "nextAttemptAt"),
   foundFor: v.optional(v.picklist(["endpoint", "registry"])),
   provider: v.optional(v.picklist([...PROVIDER_NAMES, "adopted"])),
-  origin: v.optional(text),
-  pattern: v.optional(text),
-  plugin: v.optional(text),
-  fingerprint: v.optional(text),
-  selectionReason: v.optional(text),
   window: v.optional(v.picklist(RENEWAL_WINDOWS)),
-  renewedAt: v.optional(time),
-  refreshAt: v.optional(time),
-  expiresAt: v.optional(time),
-  nextAttemptAt: v.optional(time),
   failures: count,
   lastFailure: v.optional(failure),
   renewals: v.strictObject({ success: count, failure: count }),
@@ -197,39 +192,25 @@ const imageStatus = v.strictObject({
 
 const mountStatus = v.strictObject({
   snapshotId: text,
-  image: v.optional(text),
-  imageProblem: v.optional(text),
-  mountId: v.optional(text),
-  endpoint: v.optional(text),
-  host: v.optional(text),
-  hostApprovedBy: v.optional(text),
-  unapprovedHosts: v.optional(v.array(text)),
-  readsFailingSince: v.optional(time),
   delivery: v.picklist(DELIVERY_STATES),
+  ...optional(text, "image", "imageProblem", "mountId", "endpoint", "host", "hostApprovedBy"),
+  ...optional(text, "deliveryDetail", "file"),
+  ...optional(time, "readsFailingSince", "deliveredAt", "behindSince", "readsFailAt"),
+  unapprovedHosts: v.optional(v.array(text)),
   provenReads: v.optional(count),
-  deliveryDetail: v.optional(text),
-  deliveredAt: v.optional(time),
-  behindSince: v.optional(time),
-  file: v.optional(text),
-  readsFailAt: v.optional(time),
 });
 
 const daemonStatus = v.strictObject({
-  id: text,
+  ...fields(text, "id", "apiSocket", "source"),
+  ...optional(text, "stateDetail", "version", "mode"),
   pid: v.optional(count),
-  apiSocket: text,
-  source: text,
   state: v.picklist(DAEMON_STATES),
-  stateDetail: v.optional(text),
-  version: v.optional(text),
-  mode: v.optional(text),
   instances: v.array(mountStatus),
 });
 
 const providerStatus = v.strictObject({
   name: v.picklist(PROVIDER_NAMES),
-  requests: count,
-  failures: count,
+  ...fields(count, "requests", "failures"),
   last: v.optional(v.strictObject({ outcome, reason, at: time })),
   lastFailure: v.optional(failure),
 });
@@ -237,53 +218,35 @@ const providerStatus = v.strictObject({
 const pluginStatus = v.strictObject({
   name: text,
   provider: v.picklist(PROVIDER_NAMES),
-  executions: count,
-  failures: count,
+  ...fields(count, "executions", "failures"),
   lastAt: time,
   lastResult: v.picklist(["success", "none", "failure", "timeout"]),
-  lastDurationMs: durationMs,
-  longestDurationMs: durationMs,
+  ...fields(durationMs, "lastDurationMs", "longestDurationMs"),
   lastFailure: v.optional(v.strictObject({ detail: text, at: time })),
 });
 
 const criProxyStatus = v.strictObject({
   state: v.picklist(CRI_PROXY_STATES),
-  detail: v.optional(text),
   socket: text,
-  link: v.optional(text),
-  linkTarget: v.optional(text),
+  ...optional(text, "detail", "link", "linkTarget"),
   idleSince: v.optional(time),
-  restoredImages: count,
-  openConnections: count,
-  connections: count,
-  refusedConnections: count,
-  bytesToRuntime: count,
-  bytesToClients: count,
-  pulls: count,
-  lostReadings: count,
-  skippedMessages: count,
+  ...fields(count, "restoredImages", "openConnections", "connections", "refusedConnections"),
+  ...fields(count, "bytesToRuntime", "bytesToClients", "pulls", "lostReadings", "skippedMessages"),
 });
 
 const status = v.strictObject({
-  now: time,
+  ...fields(time, "now", "startedAt"),
+  ...fields(text, "version", "configHash"),
   hostname: v.optional(text),
-  version: text,
-  startedAt: time,
-  configHash: text,
+  ...optional(time, "firstReconcileAt", "lastReconcileAt"),
+  ...optional(durationMs, "lastReconcileMs", "loopAgeMs", "checkIntervalMs"),
   refusedConfig: v.optional(v.array(text)),
-  firstReconcileAt: v.optional(time),
-  lastReconcileAt: v.optional(time),
-  lastReconcileMs: v.optional(durationMs),
-  loopAgeMs: v.optional(durationMs),
   images: v.array(imageStatus),
   daemons: v.array(daemonStatus),
-  problems: v.array(v.strictObject({ source: text, subject: text, detail: text })),
+  problems: v.array(v.strictObject(fields(text, "source", "subject", "detail"))),
   enabledProviders: v.optional(v.array(v.picklist(PROVIDER_NAMES))),
   providers: v.optional(v.array(providerStatus)),
-  staleWatches: v.optional(
-    v.array(v.strictObject({ subject: text, reason, detail: text })),
-  ),
-  checkIntervalMs: v.optional(durationMs),
+  staleWatches: v.optional(v.array(v.strictObject({ subject: text, reason, detail: text }))),
   plugins: v.optional(v.array(pluginStatus)),
   criProxy: v.optional(criProxyStatus),
   health,

@@ -18,7 +18,13 @@ import {
   printable,
   REASON_CODES,
 } from "../model/mod.ts";
-import { criProxyProblem, imageViews, type StatusReply } from "../observability/mod.ts";
+import {
+  criProxyProblem,
+  earlierCredentialUse,
+  type ImageView,
+  imageViews,
+  type StatusReply,
+} from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent, queryApi, warnWithoutAgent } from "./agent_client.ts";
 import { type LookupOptions, parseLabels } from "./get.ts";
@@ -40,14 +46,17 @@ export async function explain(
   const nowMs = clock.wallMs();
   const explanation = await explanationOf(context, flags, config, image, options);
   const reply = await queryAgent(config).catch(() => undefined);
-  const node = nodeText(reply, image.text, nowMs);
+  const view = reply &&
+    imageViews(reply.status, nowMs).find((each) => each.image.image === image.text);
+  const node = nodeText(reply, view, nowMs);
+  const earlier = view && earlierCredentialUse(view, nowMs);
   const unseenPulls = criProxyProblem(reply?.status.criProxy, nowMs);
   const warning = unseenPulls && `${unseenPulls.text}: ${unseenPulls.remedy}`;
   const { locations } = explanation;
-  if (options.output === "json") printJson(context, { ...explanation, node, warning });
+  if (options.output === "json") printJson(context, { ...explanation, node, earlier, warning });
   else {
     const texts = locations.map((location) => locationText(location, nowMs));
-    host.out(explanationText(explanation, nowMs, node, warning) + texts.join(""));
+    host.out(explanationText(explanation, nowMs, { node, earlier, warning }) + texts.join(""));
   }
   const isFound = [explanation, ...locations].some(({ winner }) => winner !== undefined);
   return isFound ? EXIT.ok : EXIT.failed;
@@ -105,9 +114,12 @@ function locationWinner(winner: ExplainedLocation["winner"], nowMs: number): str
 }
 
 /** Describes whether the image is mounted, and which credential the running agent uses for it. */
-function nodeText(reply: StatusReply | undefined, image: string, nowMs: number): string {
+function nodeText(
+  reply: StatusReply | undefined,
+  view: ImageView | undefined,
+  nowMs: number,
+): string {
   if (reply === undefined) return "unknown: no agent answers";
-  const view = imageViews(reply.status, nowMs).find((each) => each.image.image === image);
   if (view === undefined) return "not mounted on this node";
   const { mounts, word, image: { provider, renewedAtMs, selectionReason } } = view;
   const count = `${mounts.length} ${mounts.length === 1 ? "mount" : "mounts"}, ${word}`;
@@ -122,8 +134,11 @@ function nodeText(reply: StatusReply | undefined, image: string, nowMs: number):
 function explanationText(
   explanation: Explanation,
   nowMs: number,
-  node: string,
-  warning: string | undefined,
+  { node, earlier, warning }: {
+    readonly node: string;
+    readonly earlier: string | undefined;
+    readonly warning: string | undefined;
+  },
 ): string {
   const { image, registry, winner, providers } = explanation;
   const rows = providers.flatMap((each, i) => providerRows(each, i + 1, winner?.provider));
@@ -136,7 +151,8 @@ function explanationText(
     ? `winner    none: ${none}\n`
     : `winner    ${winner.provider}: ${candidateText(winner, nowMs)}\n`;
   const warningLine = warning === undefined ? "" : `warning   ${printable(warning)}\n`;
-  return `${head}node      ${node}\n${warningLine}${tail}\n${alignColumns(rows)}`;
+  const earlierLine = earlier === undefined ? "" : `earlier   ${printable(earlier)}\n`;
+  return `${head}node      ${node}\n${earlierLine}${warningLine}${tail}\n${alignColumns(rows)}`;
 }
 
 function providerRows(

@@ -130,7 +130,7 @@ const { symbols: SYMBOLS, byLength: BY_LENGTH } = canonicalCode();
  * padding is not at most 7 one bits (RFC 7541, section 5.2).
  */
 export function decodeHuffman(bytes: Uint8Array): string | undefined {
-  const text: number[] = [];
+  let text = "";
   let code = 0;
   let length = 0;
   for (const byte of bytes) {
@@ -143,24 +143,18 @@ export function decodeHuffman(bytes: Uint8Array): string | undefined {
       if (offset >= codes.count) continue;
       const symbol = SYMBOLS[codes.firstIndex + offset] ?? EOS;
       if (symbol === EOS) return undefined;
-      text.push(symbol);
+      text += String.fromCharCode(symbol);
       code = 0;
       length = 0;
     }
   }
   if (length > 7 || code !== 2 ** length - 1) return undefined;
-  return latin1(text);
+  return text;
 }
 
-const PIECE = 4_096;
-
-/** Decodes bytes to one character each; in pieces, because the number of arguments is limited. */
-export function latin1(bytes: Uint8Array | readonly number[]): string {
-  let text = "";
-  for (let at = 0; at < bytes.length; at += PIECE) {
-    text += String.fromCharCode(...bytes.slice(at, at + PIECE));
-  }
-  return text;
+/** Decodes bytes to one character each. */
+export function latin1(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
 }
 
 /** Initial table size (RFC 9113, section 6.5.2). */
@@ -170,9 +164,6 @@ const MAX_TABLE_BYTES = 64 * 1_024;
 /** Size of a field in addition to its text (RFC 7541, section 4.1). */
 const FIELD_OVERHEAD = 32;
 const MAX_INTEGER = 2 ** 28;
-
-/** Called by {@linkcode HpackDecoder.decode} for each field. */
-export type FieldFound = (name: string, value: string) => void;
 
 /**
  * Decodes the header blocks of one direction of a connection, in order (RFC 7541). Every block must
@@ -187,11 +178,11 @@ export class HpackDecoder {
   #at = 0;
 
   /**
-   * Decodes a complete block.
+   * Decodes a complete block, and calls `found` for each field.
    *
    * @throws {WireError} if it is malformed; the decoder must not be used any more.
    */
-  decode(block: Uint8Array, found: FieldFound): void {
+  decode(block: Uint8Array, found: (name: string, value: string) => void): void {
     this.#block = block;
     this.#at = 0;
     let mayResize = true;

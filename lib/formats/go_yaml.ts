@@ -16,7 +16,6 @@ const TRUES = /^(?:[yY]|[yY]es|YES|[tT]rue|TRUE|[oO]n|ON)$/;
 const BOOLEANS = /^(?:[yYnN]|[yY]es|YES|[nN]o|NO|[tT]rue|TRUE|[fF]alse|FALSE|[oO]n|ON|[oO]ff|OFF)$/;
 const INTEGER = /^[-+]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[0-7_]*|0[oO][0-7_]+|[1-9][0-9_]*)$/;
 const FLOAT = /^[-+]?(?:\.[0-9_]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?$/;
-const NOT_FINITE = /^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$/;
 const INT64_MIN = -(2n ** 63n);
 const UINT64_MAX = 2n ** 64n - 1n;
 
@@ -30,13 +29,6 @@ const SCALAR_TAGS: readonly ScalarTag[] = [
   },
   { tag: "tag:yaml.org,2002:int", default: true, test: INTEGER, resolve: goInteger },
   { tag: "tag:yaml.org,2002:float", default: true, test: FLOAT, resolve: goDecimal },
-  {
-    tag: "tag:yaml.org,2002:float",
-    default: true,
-    test: NOT_FINITE,
-    resolve: (text) =>
-      text.toLowerCase() === ".nan" ? NaN : text.startsWith("-") ? -Infinity : Infinity,
-  },
 ];
 
 function goInteger(text: string): bigint | number {
@@ -127,24 +119,9 @@ export function goString(value: unknown): string | undefined {
       return value;
     case "boolean":
     case "bigint":
-      return String(value);
     case "number":
-      return goFloat(value);
+      return String(value);
     default:
       return value === null ? "" : undefined;
   }
-}
-
-/** Go's `strconv.FormatFloat(value, 'g', -1, 32)`. */
-function goFloat(value: number): string {
-  const single = Math.fround(value);
-  if (Number.isNaN(single)) return "NaN";
-  if (!Number.isFinite(single)) return single > 0 ? "+Inf" : "-Inf";
-  let digits = 1;
-  while (digits < 9 && Math.fround(Number(single.toPrecision(digits))) !== single) digits++;
-  const [mantissa = "0", exponent = "0"] = single.toExponential(digits - 1).split("e");
-  const power = Number(exponent);
-  if (power >= -4 && power < 6) return String(Number(single.toPrecision(digits)));
-  const sign = power < 0 ? "-" : "+";
-  return `${mantissa}e${sign}${String(Math.abs(power)).padStart(2, "0")}`;
 }

@@ -47,6 +47,8 @@ export interface ProcessRunner {
 export interface FileStat {
   readonly kind: "file" | "directory" | "socket" | "symlink" | "other";
   readonly stamp: string;
+  /** Wall time of the last change of the content, if known. */
+  readonly mtimeMs?: number;
   readonly size: number;
   readonly mode: number;
   readonly uid: number;

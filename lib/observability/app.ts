@@ -1,7 +1,7 @@
 import { type Context, Hono } from "hono";
 import { type AgentStatus, parseImageReference, printable } from "../model/mod.ts";
 import type { HealthView } from "./health.ts";
-import type { ImageRecord } from "./image_history.ts";
+import type { ImageRecord } from "./history.ts";
 import type { MetricsPage } from "./metrics.ts";
 import { guidePage } from "./page/guide_page.ts";
 import { imagePage, unknownImagePage } from "./page/image_page.ts";

@@ -1,6 +1,16 @@
-import { type AgentStatus, defined, formatDuration, printable } from "../model/mod.ts";
-import { type Finding, findingsOf } from "./findings.ts";
-import { FINDING_AREAS, type FindingArea, type FindingDefinition, FINDINGS } from "./problems.ts";
+import { type AgentStatus, formatDuration, printable } from "../model/mod.ts";
+import {
+  bySeverity,
+  FINDING_AREAS,
+  FINDING_CODES,
+  type FindingArea,
+  type FindingCode,
+  type FindingDefinition,
+  FINDINGS,
+  loopState,
+  type Problem,
+  problemsOf,
+} from "./problems.ts";
 
 /** One check, as in `/readyz?verbose`. */
 export interface HealthCheck {
@@ -32,9 +42,6 @@ export interface HealthView {
 /** The health in one word; `critical` if reads fail or will fail shortly. */
 export type HealthLevel = "ok" | "warning" | "critical";
 
-const FIRST_RECONCILE_LIMIT_MS = 120_000;
-const STUCK_MIN_MS = 60_000;
-const STUCK_INTERVALS = 3;
 const MAX_FINDINGS = 200;
 
 /** Computes the health and tracks since when each finding has lasted. */
@@ -42,18 +49,15 @@ export class HealthTracker {
   #since: ReadonlyMap<string, number> = new Map();
 
   /** Returns the health at `nowMs` (wall time). Findings that are gone are forgotten. */
-  view(status: AgentStatus, nowMs: number, options: { checkIntervalMs: number }): HealthView {
+  view(status: AgentStatus, nowMs: number): HealthView {
     const before = this.#since;
-    const findings = findingsOf(status, nowMs);
-    // The wall clock may have been set back.
-    this.#since = new Map(
-      findings.map(({ key }) => [key, Math.min(before.get(key) ?? nowMs, nowMs)]),
-    );
-    const dated = findings.map((finding) => ({
-      ...defined({ sinceMs: this.#since.get(finding.key) }),
-      ...finding,
-    }));
-    return viewOf(status, dated, nowMs, options);
+    const findings = findingsOf(status, nowMs).map((finding) => {
+      // The wall clock may have been set back.
+      return { trackedMs: Math.min(before.get(finding.key) ?? nowMs, nowMs), finding };
+    });
+    this.#since = new Map(findings.map(({ trackedMs, finding }) => [finding.key, trackedMs]));
+    const dated = findings.map(({ trackedMs, finding }) => ({ sinceMs: trackedMs, ...finding }));
+    return healthOf(status, nowMs, dated);
   }
 }
 
@@ -61,34 +65,15 @@ export class HealthTracker {
 export function healthOf(
   status: AgentStatus,
   nowMs: number,
-  options: { readonly checkIntervalMs: number },
-): HealthView {
-  return viewOf(status, findingsOf(status, nowMs), nowMs, options);
-}
-
-function viewOf(
-  status: AgentStatus,
-  found: readonly Finding[],
-  nowMs: number,
-  { checkIntervalMs }: { readonly checkIntervalMs: number },
+  found: readonly Finding[] = findingsOf(status, nowMs),
 ): HealthView {
   const started = status.firstReconcileAtMs !== undefined;
-  const sinceMs = status.loopAgeMs ?? nowMs - (status.lastReconcileAtMs ?? status.startedAtMs);
-  const limitMs = started
-    ? Math.max(STUCK_INTERVALS * checkIntervalMs, STUCK_MIN_MS)
-    : FIRST_RECONCILE_LIMIT_MS;
-  const live = sinceMs <= limitMs;
+  const live = !loopState(status, nowMs).isStuck;
   const findings = found.filter((finding) => hasLasted(finding, nowMs));
-  if (!live) findings.unshift(stuckFinding(started, sinceMs, nowMs));
-  const checks = [
-    loopCheck(live, started, sinceMs),
-    firstReconcileCheck(started, nowMs - status.startedAtMs),
-    ...areaChecks(findings, status.criProxy !== undefined),
-  ];
   const shared = {
     live,
     ready: live && started,
-    checks,
+    checks: [...loopChecks(status, nowMs), ...areaChecks(findings, status.criProxy !== undefined)],
     findings: findings.slice(0, MAX_FINDINGS),
   };
   const [worst] = findings;
@@ -110,27 +95,20 @@ function hasLasted({ code, sinceMs = -Infinity }: Finding, nowMs: number): boole
   return Math.max(0, nowMs - sinceMs) >= showAfterMs;
 }
 
-function stuckFinding(started: boolean, durationMs: number, nowMs: number): Finding {
-  const { area, title } = FINDINGS["loop-stuck"];
-  const text = started
-    ? `no reconcile has completed for ${formatDuration(durationMs)}`
-    : `the first reconcile has not completed after ${formatDuration(durationMs)}`;
-  const remedy = "restart nydus-auth-agent and report a bug";
-  const base = { code: "loop-stuck", area, title, severity: "critical", key: "loop" } as const;
-  return { ...base, count: 1, images: [], text, remedy, sinceMs: nowMs - durationMs };
-}
-
-function loopCheck(ok: boolean, started: boolean, sinceMs: number): HealthCheck {
-  const duration = formatDuration(Math.max(0, sinceMs));
+/** The checks that readiness depends on. */
+function loopChecks(status: AgentStatus, nowMs: number): readonly HealthCheck[] {
+  const { durationMs, isStuck } = loopState(status, nowMs);
+  const started = status.firstReconcileAtMs !== undefined;
+  const duration = formatDuration(durationMs);
   const text = started
     ? `the last reconcile completed ${duration} ago`
     : `the first reconcile has been running for ${duration}`;
-  return { name: "loop", ok, text, required: true };
-}
-
-function firstReconcileCheck(ok: boolean, upMs: number): HealthCheck {
-  const text = ok ? "completed" : `not completed ${formatDuration(Math.max(0, upMs))} after start`;
-  return { name: "first-reconcile", ok, text, required: true };
+  const upMs = Math.max(0, nowMs - status.startedAtMs);
+  const first = started ? "completed" : `not completed ${formatDuration(upMs)} after start`;
+  return [
+    { name: "loop", ok: !isStuck, text, required: true },
+    { name: "first-reconcile", ok: started, text: first, required: true },
+  ];
 }
 
 function areaChecks(findings: readonly Finding[], hasCriProxy: boolean): readonly HealthCheck[] {
@@ -179,4 +157,104 @@ function nextRenewalText({ images }: AgentStatus, nowMs: number): string {
   const nextMs = Math.min(...times) - nowMs;
   if (nextMs === Infinity) return "renewed when a source changes";
   return nextMs <= 0 ? "a renewal is due now" : `the next renewal is in ${formatDuration(nextMs)}`;
+}
+
+/** A finding: all problems with one cause. */
+export interface Finding extends Omit<Problem, "cause" | "image" | "daemon"> {
+  readonly area: FindingArea;
+  readonly title: string;
+  /** Identifies the finding as long as it lasts. */
+  readonly key: string;
+  /** Number of affected images, mounts or daemons. */
+  readonly count: number;
+  /** Some of the affected images. */
+  readonly images: readonly string[];
+  /** The findings that cause it. */
+  readonly dependsOn?: readonly FindingCode[];
+}
+
+const MAX_IMAGES = 5;
+
+/** The problems of a finding. */
+interface Group {
+  readonly key: string;
+  /** The worst first; never empty. */
+  readonly problems: readonly Problem[];
+  readonly places: ReadonlySet<string>;
+}
+
+/**
+ * Returns the findings of a status: the severe ones first, and of those the ones that cost reads. A
+ * finding whose problems are all caused by others is listed after them, and they are at least as
+ * severe.
+ */
+export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding[] {
+  const byCause = Map.groupBy(problemsOf(status, nowMs), ({ cause }) => cause);
+  const groups = [...byCause].map(([key, problems]): Group => {
+    const places = new Set(problems.map(placeOf));
+    return { key, problems: problems.toSorted(bySeverity), places };
+  });
+  const causes = new Map(groups.map((group) => [group, causesOf(group, groups)]));
+  const isCritical = (group: Group): boolean =>
+    group.problems.some(({ severity }) => severity === "critical") ||
+    groups.some((effect) => causes.get(effect)?.includes(group) && isCritical(effect));
+  const depth = (group: Group): number =>
+    Math.max(0, ...(causes.get(group) ?? []).map((cause) => 1 + depth(cause)));
+  return groups.map((group) => ({
+    finding: findingOf(group, isCritical(group), causes.get(group) ?? []),
+    depth: depth(group),
+  })).sort((a, b) =>
+    bySeverity(a.finding, b.finding) || a.depth - b.depth ||
+    FINDING_CODES.indexOf(a.finding.code) - FINDING_CODES.indexOf(b.finding.code)
+  ).map(({ finding }) => finding);
+}
+
+function findingOf(
+  { key, problems }: Group,
+  isCritical: boolean,
+  causes: readonly Group[],
+): Finding {
+  const { text = "", remedy = "" } = problems[0] ?? {};
+  const code = codeOf(problems);
+  const { area, title } = FINDINGS[code];
+  const count = problems.length;
+  const starts = problems.map(({ sinceMs }) => sinceMs ?? Infinity);
+  const sinceMs = Math.min(...starts);
+  return {
+    code,
+    area,
+    title,
+    severity: isCritical ? "critical" : "warning",
+    key,
+    count,
+    images: [...new Set(problems.flatMap(({ image }) => image ?? []))].slice(0, MAX_IMAGES),
+    text: count === 1 ? text : `${text} (${count - 1} more with the same cause)`,
+    remedy,
+    ...(sinceMs !== Infinity && { sinceMs }),
+    ...(causes.length > 0 &&
+      { dependsOn: [...new Set(causes.map(({ problems }) => codeOf(problems)))] }),
+  };
+}
+
+/** Returns the code of the worst problem. */
+function codeOf([worst]: readonly Problem[]): FindingCode {
+  return worst?.code ?? "loop-stuck";
+}
+
+function placeOf({ image = "", daemon = "" }: Problem): string {
+  return `${image} ${daemon}`;
+}
+
+/** Returns the findings that cause one, if they explain all of its problems. */
+function causesOf({ problems }: Group, groups: readonly Group[]): readonly Group[] {
+  const { causes = [] }: FindingDefinition = FINDINGS[codeOf(problems)];
+  const explains = ({ places }: Group, { image = "", daemon = "" }: Problem) =>
+    [`${image} ${daemon}`, `${image} `, ` ${daemon}`].some((place) =>
+      place !== " " && places.has(place)
+    );
+  const candidates = groups.filter(({ problems }) => causes.includes(codeOf(problems)));
+  const explanations = problems.map((problem) =>
+    candidates.filter((group) => explains(group, problem))
+  );
+  return explanations.every(({ length }) => length > 0) ? [...new Set(explanations.flat())] : [];
 }

@@ -1,33 +1,40 @@
-import type { AgentStatus, DaemonStatus, ImageStatus, InstanceStatus } from "../model/mod.ts";
+import {
+  type AgentStatus,
+  type DaemonStatus,
+  type DeliveryState,
+  formatDuration,
+  type ImageStatus,
+  type InstanceStatus,
+  joinNames,
+} from "../model/mod.ts";
 import type { HealthLevel } from "./health.ts";
-import { bySeverity, compare, type FindingCode, type Problem, problemsOf } from "./problems.ts";
+import { bySeverity, type FindingCode, type Problem, problemsOf } from "./problems.ts";
 
-/** The health states of an image with their meanings, from worst to best. */
+/** The health states of an image from worst to best, as pages name them, with their meanings. */
 export const HEALTH_STATES = {
-  "expired": "the credential has expired: reads of data that is not cached fail",
-  "read-errors": "reads of a mount fail although its credential was delivered",
-  "failing": "renewing the credential fails",
-  "missing": "no credential was found because a provider fails",
-  "undelivered": "a mount does not have the credential",
-  "adopted": "no provider has a credential; mounts keep their current one",
-  "pending": "a mount is waiting for its first delivery",
-  "renewing": "the credential is due for renewal",
-  "valid": "every mount has a valid credential",
-  "public": "no credential is needed, or no provider has one",
+  "expired": {
+    label: "expired",
+    meaning: "the credential has expired: reads of data that is not cached fail",
+  },
+  "read-errors": {
+    label: "reads fail",
+    meaning: "reads of a mount fail although its credential was delivered",
+  },
+  "failing": { label: "renewal fails", meaning: "renewing the credential fails" },
+  "missing": {
+    label: "no credential",
+    meaning: "no credential was found because a provider fails",
+  },
+  "undelivered": { label: "not delivered", meaning: "a mount does not have the credential" },
+  "adopted": {
+    label: "not renewed",
+    meaning: "no provider has a credential; mounts keep their current one",
+  },
+  "pending": { label: "waiting", meaning: "a mount is waiting for its first delivery" },
+  "renewing": { label: "renewing", meaning: "the credential is due for renewal" },
+  "valid": { label: "valid", meaning: "every mount has a valid credential" },
+  "public": { label: "public", meaning: "no credential is needed, or no provider has one" },
 } as const;
-/** How pages name the states. */
-export const STATE_LABELS: Readonly<Record<HealthState, string>> = {
-  "expired": "expired",
-  "read-errors": "reads fail",
-  "failing": "renewal fails",
-  "missing": "no credential",
-  "undelivered": "not delivered",
-  "adopted": "not renewed",
-  "pending": "waiting",
-  "renewing": "renewing",
-  "valid": "valid",
-  "public": "public",
-};
 /** A key of {@linkcode HEALTH_STATES}. */
 export type HealthState = keyof typeof HEALTH_STATES;
 
@@ -66,6 +73,32 @@ export function imageViews(status: AgentStatus, nowMs: number): readonly ImageVi
     };
   }).sort(byUrgency);
 }
+
+/**
+ * Returns which mount uses the credential before the current one, or used it last: after that, it can
+ * be revoked. Undefined if that is not known, as after a start of the agent.
+ */
+export function earlierCredentialUse(
+  { image: { provider }, mounts }: ImageView,
+  nowMs: number,
+): string | undefined {
+  if (provider === undefined || provider === "adopted") return undefined;
+  const label = ({ daemon, mount }: MountView) => `${daemon.id}/${mount.snapshotId}`;
+  const users = mounts.filter(({ mount: { delivery, behindSinceMs } }) =>
+    behindSinceMs !== undefined || EARLIER_DELIVERIES.includes(delivery)
+  );
+  if (users.length > 0) return `still used by ${joinNames(users.map(label))}`;
+  const at = ({ mount }: MountView) => mount.deliveredAtMs ?? -Infinity;
+  const [last] = mounts.toSorted((a, b) => at(b) - at(a));
+  if (last?.mount.deliveredAtMs === undefined) return undefined;
+  const ago = formatDuration(Math.max(0, nowMs - last.mount.deliveredAtMs));
+  return `not used by any mount; the last was ${label(last)}, ${ago} ago`;
+}
+
+/** States in which a mount does not have the current credential. */
+const EARLIER_DELIVERIES: readonly DeliveryState[] = [
+  ...["pending", "refused", "unreachable", "unsupported", "withheld"] as const,
+];
 
 /** Returns the level of one mount. */
 export function mountLevel(
@@ -106,7 +139,8 @@ const RANK: Readonly<Record<HealthLevel, number>> = { critical: 0, warning: 1, o
 
 function byUrgency(a: ImageView, b: ImageView): number {
   return RANK[a.level] - RANK[b.level] ||
-    compare(a.image.expiresAtMs ?? Infinity, b.image.expiresAtMs ?? Infinity) ||
-    compare(a.image.nextAttemptAtMs ?? Infinity, b.image.nextAttemptAtMs ?? Infinity) ||
+    // NaN for two infinite times.
+    (a.image.expiresAtMs ?? Infinity) - (b.image.expiresAtMs ?? Infinity) ||
+    (a.image.nextAttemptAtMs ?? Infinity) - (b.image.nextAttemptAtMs ?? Infinity) ||
     (a.image.image < b.image.image ? -1 : 1);
 }

@@ -1,7 +1,12 @@
 import { compareLogLevel, getTextFormatter, type LogRecord } from "@logtape/logtape";
-import { type AgentEvent, type Observer, printable } from "../model/mod.ts";
-import { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_events.ts";
-import { type LogLine, logLinesOf } from "./log_lines.ts";
+import type { AgentEvent, Observer } from "../model/mod.ts";
+import {
+  LOG_EVENTS,
+  type LogEventName,
+  type LogLevel,
+  type LogLine,
+  logLinesOf,
+} from "./log_lines.ts";
 import { redact } from "./redact.ts";
 
 /** Options of {@linkcode createLog}. */
@@ -49,7 +54,7 @@ export function createLog(options: LogOptions): Log {
   ): void {
     if (!isWritten(event)) return;
     const { level } = LOG_EVENTS[event];
-    const { message: safe, ...properties } = sanitize({ message, event, ...fields });
+    const { message: safe, ...properties } = redact({ message, event, ...fields });
     const rawMessage = String(safe);
     const line = formatRecord({
       category: CATEGORY,
@@ -63,7 +68,7 @@ export function createLog(options: LogOptions): Log {
   }
 
   function log(line: LogLine): void {
-    const { event, message, fields, problem, recovery, ends = [], isRecoveryOnly } = line;
+    const { event, message, fields, problem, recovery, ends = [] } = line;
     for (const subject of ends) repeats.forget(subject);
     if (problem !== undefined) {
       // Not counted below the threshold: after the level is lowered, the next one is written.
@@ -80,7 +85,7 @@ export function createLog(options: LogOptions): Log {
         writeLine(recovery.event, `${message} (after ${failures})`, { ...fields, count });
       }
     }
-    if (!isRecoveryOnly) writeLine(event, message, fields);
+    if (recovery?.event !== event) writeLine(event, message, fields);
   }
 
   return {
@@ -168,19 +173,6 @@ function isPowerOfTen(count: number): boolean {
   let power = 1;
   while (power < count) power *= 10;
   return power === count;
-}
-
-/** Returns fields without secrets and without characters that affect terminals or line readers. */
-function sanitize(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const safe = (value: unknown): unknown => {
-    if (typeof value === "string") return printable(value);
-    if (Array.isArray(value)) return value.map(safe);
-    if (typeof value !== "object" || value === null) return value;
-    return Object.fromEntries(
-      Object.entries(value).map(([name, item]) => [printable(name), safe(item)]),
-    );
-  };
-  return safe(redact(fields)) as Record<string, unknown>;
 }
 
 /** Formats as a JSON line. LogTape's formatter writes other level names than its text formatter. */

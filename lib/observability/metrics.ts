@@ -33,8 +33,10 @@ export interface MetricDefinition<Type = "counter" | "gauge" | "histogram"> {
 
 const OWN = "nydus_auth_agent_";
 
+/** Returns a function that defines a metric; the labels are in braces after its name. */
 function define<Type extends MetricDefinition["type"]>(type: Type, prefix = OWN) {
-  return (name: string, help: string, labels: readonly string[] = []): MetricDefinition<Type> => {
+  return (series: string, help: string): MetricDefinition<Type> => {
+    const [name = "", ...labels] = series.match(/\w+/g) ?? [];
     return { name: prefix + name, type, help, labels };
   };
 }
@@ -49,98 +51,82 @@ const shared = { counter: define("counter", ""), gauge: define("gauge", "") };
 export const METRICS = {
   // Names of nydus-snapshotter (pkg/metrics/data/auth.go), so that its dashboards work.
   renewals: shared.counter(
-    "snapshotter_credential_renewals_total",
+    "snapshotter_credential_renewals_total{image_ref,result}",
     "Total number of renewals of the credential of an image, by result.",
-    ["image_ref", "result"],
   ),
   storeEntries: shared.gauge(
-    "snapshotter_credential_store_entries",
+    "snapshotter_credential_store_entries{image_ref}",
     "Whether the credential store has a credential for the image (1); absent if not.",
-    ["image_ref"],
   ),
   expiry: gauge(
-    "credential_expiry_timestamp_seconds",
+    "credential_expiry_timestamp_seconds{image_ref}",
     "Unix time at which the credential expires; absent if unknown.",
-    ["image_ref"],
   ),
   refresh: gauge(
-    "credential_refresh_timestamp_seconds",
+    "credential_refresh_timestamp_seconds{image_ref}",
     "Unix time after which the provider requests a refresh; absent if unspecified.",
-    ["image_ref"],
   ),
   renewalDue: gauge(
-    "credential_renewal_due_timestamp_seconds",
+    "credential_renewal_due_timestamp_seconds{image_ref}",
     "Unix time of the next scheduled renewal of the credential.",
-    ["image_ref"],
   ),
   lastSuccess: gauge(
-    "credential_last_success_timestamp_seconds",
+    "credential_last_success_timestamp_seconds{image_ref}",
     "Unix time of the last successful renewal of the credential.",
-    ["image_ref"],
   ),
   outageTolerance: gauge(
     "outage_tolerance_seconds",
     "Time until the first mount's reads fail if no source is available from now on.",
   ),
   providerRequests: counter(
-    "provider_requests_total",
+    "provider_requests_total{provider}",
     "Total number of credential requests per provider.",
-    ["provider"],
   ),
   providerFailures: counter(
-    "provider_failures_total",
+    "provider_failures_total{provider,reason}",
     "Total number of failed credential requests; no credential is not a failure.",
-    ["provider", "reason"],
   ),
   providerDuration: histogram(
-    "provider_request_duration_seconds",
+    "provider_request_duration_seconds{provider}",
     "Duration of credential requests per provider; 0 if the result was available.",
-    ["provider"],
   ),
   pluginExecutions: counter(
-    "plugin_executions_total",
+    "plugin_executions_total{plugin}",
     "Total number of executions of a plugin or credential helper.",
-    ["plugin"],
   ),
   pluginFailures: counter(
-    "plugin_execution_failures_total",
+    "plugin_execution_failures_total{plugin}",
     "Total number of executions that failed or timed out.",
-    ["plugin"],
   ),
   pluginDuration: histogram(
-    "plugin_execution_duration_seconds",
+    "plugin_execution_duration_seconds{plugin}",
     "Duration of executions of a plugin or credential helper.",
-    ["plugin"],
   ),
   probes: counter(
-    "registry_probes_total",
+    "registry_probes_total{verdict}",
     "Total number of verifications of a credential against a registry.",
-    ["verdict"],
   ),
   deliveries: counter(
-    "deliveries_total",
+    "deliveries_total{result}",
     "Total number of attempts to deliver a credential to a mount.",
-    ["result"],
   ),
   deliveryFailures: counter(
     "delivery_failures_total",
     "Total number of failed deliveries to a mount or its configuration file.",
   ),
   unapprovedHosts: counter(
-    "unapproved_hosts_total",
+    "unapproved_hosts_total{action}",
     "Total number of mounts configured to send credentials to an unapproved host.",
-    ["action"],
   ),
   instances: gauge(
-    "instances",
+    "instances{state}",
     "Number of RAFS instances (mounts) on this node, by delivery state.",
-    ["state"],
   ),
   instancesBehind: gauge(
     "instances_behind",
     "Number of mounts with an outdated credential until their nydusd restarts.",
   ),
-  daemons: gauge("daemons", "Number of nydusd daemons on this node, by state.", ["state"]),
+  daemons: gauge("daemons{state}", "Number of nydusd daemons on this node, by state."),
   reconciles: counter("reconciles_total", "Total number of completed reconciles."),
   reconcileDuration: histogram("reconcile_duration_seconds", "Duration of reconciles."),
   reconcileLast: gauge(
@@ -153,18 +139,14 @@ export const METRICS = {
     "Number of interrupted Kubernetes watches, which use the last known state.",
   ),
   discoveryProblems: counter(
-    "discovery_problems_total",
+    "discovery_problems_total{source}",
     "Total number of failures while discovering daemons.",
-    ["source"],
   ),
-  buildInfo: gauge("build_info", "Version information in labels; always 1.", [
-    "version",
-    "commit",
-    "deno",
-  ]),
-  configInfo: gauge("config_info", "Hash of the configuration in effect, as a label; always 1.", [
-    "hash",
-  ]),
+  buildInfo: gauge("build_info{version,commit,deno}", "Version information in labels; always 1."),
+  configInfo: gauge(
+    "config_info{hash}",
+    "Hash of the configuration in effect, as a label; always 1.",
+  ),
   configLastReload: gauge(
     "config_last_reload_timestamp_seconds",
     "Unix time at which the configuration in effect was loaded.",
@@ -190,9 +172,8 @@ export const METRICS = {
     "Total number of connections closed by the limit or an unavailable runtime.",
   ),
   criProxyBytes: counter(
-    "cri_proxy_bytes_total",
+    "cri_proxy_bytes_total{to}",
     "Total number of bytes forwarded by the CRI proxy.",
-    ["to"],
   ),
   criProxyPulls: counter(
     "cri_proxy_pulls_total",
@@ -350,20 +331,7 @@ export class AgentMetrics implements Observer {
       case "config-refused":
         this.#metrics.configReloadFailures.inc();
         break;
-      case "credential-adopted":
-      case "candidate-selected":
-      case "delivery-state-changed":
-      case "daemon-state-changed":
-      case "discovery-recovered":
-      case "source-changed":
-      case "health-changed":
-      case "agent-started":
-      case "agent-stopped":
-      case "agent-failed":
-      case "warning":
-        break; // part of the status, or only logged
-      default:
-        event satisfies never;
+      default: // part of the status, or only logged
     }
   }
 

@@ -9,12 +9,17 @@ import type { AppOptions } from "./app.ts";
 
 export { criProxyProblem, FINDING_AREAS, FINDING_CODES, imageLabel } from "./problems.ts";
 export { type HealthLevel, healthOf, HealthTracker, type HealthView } from "./health.ts";
-export { ImageHistory } from "./image_history.ts";
-export { HEALTH_STATES, imageViews, mountLevel } from "./image_view.ts";
+export { ImageHistory, ProviderStats } from "./history.ts";
+export {
+  earlierCredentialUse,
+  HEALTH_STATES,
+  type ImageView,
+  imageViews,
+  mountLevel,
+} from "./image_view.ts";
 export { createLog, fanOut, type Log } from "./log.ts";
-export { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_events.ts";
+export { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_lines.ts";
 export { AgentMetrics } from "./metrics.ts";
-export { ProviderStats } from "./provider_stats.ts";
 export {
   parseStatusDocument,
   statusDocument,

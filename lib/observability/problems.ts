@@ -3,10 +3,12 @@ import {
   type CriProxyStatus,
   type DaemonStatus,
   defined,
+  type DiscoveryProblem,
   formatDuration,
   type ImageStatus,
   type InstanceStatus,
   reasonOutcome,
+  type StaleWatch,
 } from "../model/mod.ts";
 
 /** The parts of the agent's work, each with a check of its own. */
@@ -106,11 +108,16 @@ export interface Problem {
   readonly remedy: string;
 }
 
+/** A problem of a place. It is a warning unless it has another severity. */
+type PlacedProblem =
+  & Omit<Problem, "severity" | "image" | "daemon">
+  & Pick<Partial<Problem>, "severity">;
+
 /** Returns the problems in a status. Those of images are sorted by expiry. */
 export function problemsOf(status: AgentStatus, nowMs: number): readonly Problem[] {
   const { images, daemons, staleWatches = [], problems } = status;
   const imagesByExpiry = images.toSorted((a, b) =>
-    compare(a.expiresAtMs ?? Infinity, b.expiresAtMs ?? Infinity)
+    (a.expiresAtMs ?? Infinity) - (b.expiresAtMs ?? Infinity) || 0 // not NaN
   );
   const withoutCredential = new Set(
     images.flatMap(({ image, provider }) => provider === undefined ? [image] : []),
@@ -122,40 +129,80 @@ export function problemsOf(status: AgentStatus, nowMs: number): readonly Problem
       provider === undefined || provider === "adopted" || provider === "cri" ? [] : [image]
     ),
   );
-  const mounts = daemons.flatMap((daemon) => daemon.instances.map((mount) => ({ daemon, mount })));
-  return [
-    configurationProblem(status),
-    ...imagesByExpiry.map((image) => imageProblem(image, nowMs)),
-    ...mounts.flatMap(({ daemon, mount }) => [
+  const at = (place: Pick<Problem, "image" | "daemon">, found: (PlacedProblem | undefined)[]) =>
+    found.filter((problem) => problem !== undefined).map((problem): Problem => ({
+      severity: "warning",
+      ...place,
+      ...problem,
+    }));
+  const atMount = (daemon: DaemonStatus, mount: InstanceStatus) => {
+    const isPulled = !fromOtherProviders.has(mount.image ?? "");
+    return at(defined({ image: mount.image, daemon: daemon.id }), [
       deliveryProblem(daemon, mount, withoutCredential),
       outdatedCredentialProblem(daemon, mount, nowMs),
       configFileProblem(daemon, mount),
       unapprovedHostProblem(daemon, mount),
-      readProblem(
-        daemon,
-        mount,
-        nowMs,
-        fromOtherProviders.has(mount.image ?? "") ? undefined : criProxy,
-      ),
-    ]),
-    ...daemons.map(daemonProblem),
-    ...staleWatches.map(({ subject, reason, detail }): Problem => ({
-      code: "watch-interrupted",
-      severity: "warning",
-      cause: `watches ${reason}`,
-      text: `failed to watch the Kubernetes API (${subject}; ${reason}: ${detail}); the last ` +
-        "known state is used and changes are not detected",
-      remedy: "retried automatically; see docs/kubernetes.md for the required permissions",
-    })),
-    ...problems.map(({ source, subject, detail }): Problem => ({
-      code: "discovery-failed",
-      severity: "warning",
-      cause: `discovery ${source} ${subject}`,
-      text: `failed to list mounts from ${source} ${subject}: ${detail}`,
-      remedy: "check whether nydus-snapshotter is running; known mounts are still renewed",
-    })),
-    criProxy,
-  ].filter((problem) => problem !== undefined);
+      readProblem(daemon, mount, nowMs, isPulled ? criProxy : undefined),
+    ]);
+  };
+  return [
+    ...at({}, [loopProblem(status, nowMs), configurationProblem(status)]),
+    ...imagesByExpiry.flatMap((image) => at({ image: image.image }, [imageProblem(image, nowMs)])),
+    ...daemons.flatMap((daemon) => daemon.instances.flatMap((mount) => atMount(daemon, mount))),
+    ...daemons.flatMap((daemon) => at({ daemon: daemon.id }, [daemonProblem(daemon)])),
+    ...at({}, [...staleWatches.map(watchProblem), ...problems.map(discoveryProblem), criProxy]),
+  ];
+}
+
+const FIRST_RECONCILE_LIMIT_MS = 120_000;
+const STUCK_MIN_MS = 60_000;
+const STUCK_INTERVALS = 3;
+
+/** Returns since how long no reconcile has completed, and whether that is too long. */
+export function loopState(
+  { firstReconcileAtMs, lastReconcileAtMs, startedAtMs, loopAgeMs, checkIntervalMs = 0 }:
+    AgentStatus,
+  nowMs: number,
+): { readonly durationMs: number; readonly isStuck: boolean } {
+  const durationMs = Math.max(0, loopAgeMs ?? nowMs - (lastReconcileAtMs ?? startedAtMs));
+  const limitMs = firstReconcileAtMs === undefined
+    ? FIRST_RECONCILE_LIMIT_MS
+    : Math.max(STUCK_INTERVALS * checkIntervalMs, STUCK_MIN_MS);
+  return { durationMs, isStuck: durationMs > limitMs };
+}
+
+function loopProblem(status: AgentStatus, nowMs: number): PlacedProblem | undefined {
+  const { durationMs, isStuck } = loopState(status, nowMs);
+  if (!isStuck) return undefined;
+  return {
+    code: "loop-stuck",
+    severity: "critical",
+    cause: "loop",
+    text: status.firstReconcileAtMs === undefined
+      ? `the first reconcile has not completed after ${formatDuration(durationMs)}`
+      : `no reconcile has completed for ${formatDuration(durationMs)}`,
+    sinceMs: nowMs - durationMs,
+    remedy: "restart nydus-auth-agent and report a bug",
+  };
+}
+
+function watchProblem({ subject, reason, detail }: StaleWatch): PlacedProblem {
+  return {
+    code: "watch-interrupted",
+    cause: `watches ${reason}`,
+    text: `failed to watch the Kubernetes API (${subject}; ${reason}: ${detail}); the last ` +
+      "known state is used and changes are not detected",
+    remedy: "retried automatically; see docs/kubernetes.md for the required permissions",
+  };
+}
+
+function discoveryProblem({ source, subject, detail }: DiscoveryProblem): PlacedProblem {
+  return {
+    code: "discovery-failed",
+    cause: `discovery ${source} ${subject}`,
+    text: `failed to list mounts from ${source} ${subject}: ${detail}`,
+    remedy: "check whether nydus-snapshotter is running; known mounts are still renewed",
+  };
 }
 
 /** Returns the problem of the CRI proxy, if there is one. */
@@ -209,13 +256,12 @@ export function imageLabel(
   return endpoint === undefined ? image : `${image} (read from ${endpoint})`;
 }
 
-function configurationProblem({ refusedConfig = [] }: AgentStatus): Problem | undefined {
+function configurationProblem({ refusedConfig = [] }: AgentStatus): PlacedProblem | undefined {
   const [first] = refusedConfig;
   if (first === undefined) return undefined;
   const more = refusedConfig.length > 1 ? ` (and ${refusedConfig.length - 1} more)` : "";
   return {
     code: "config-rejected",
-    severity: "warning",
     cause: "configuration",
     text: "failed to reload the configuration; the previous configuration stays in effect: " +
       `${first}${more}`,
@@ -223,15 +269,11 @@ function configurationProblem({ refusedConfig = [] }: AgentStatus): Problem | un
   };
 }
 
-function imageProblem(image: ImageStatus, nowMs: number): Problem | undefined {
+function imageProblem(image: ImageStatus, nowMs: number): PlacedProblem | undefined {
   const { expiresAtMs, renewedAtMs, failures, lastFailure } = image;
   const name = imageLabel(image);
-  const base = {
-    severity: "warning",
-    cause: credentialCause(image),
-    image: image.image,
-    remedy: `run: nydus-auth-agent explain ${image.image}`,
-  } as const;
+  const cause = credentialCause(image);
+  const base = { cause, remedy: `run: nydus-auth-agent explain ${image.image}` };
   const why = lastFailure === undefined ? "" : ` (${lastFailure.reason}: ${lastFailure.detail})`;
   if (image.window === "expired" || (expiresAtMs !== undefined && expiresAtMs <= nowMs)) {
     const ago = expiresAtMs === undefined
@@ -279,20 +321,14 @@ function mountLabel({ id }: DaemonStatus, { snapshotId, image }: InstanceStatus)
   return `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
 }
 
-/** Returns the fields that problems of a mount share. */
-function mountBase({ id }: DaemonStatus, { image }: InstanceStatus) {
-  return { severity: "warning", daemon: id, ...defined({ image }) } as const;
-}
-
 /** @param withoutCredential Images for which no provider and no mount has a credential. */
 function deliveryProblem(
   daemon: DaemonStatus,
   instance: InstanceStatus,
   withoutCredential: ReadonlySet<string>,
-): Problem | undefined {
+): PlacedProblem | undefined {
   const { delivery, deliveryDetail, image, imageProblem } = instance;
   const mount = mountLabel(daemon, instance);
-  const base = mountBase(daemon, instance);
   const why = deliveryDetail === undefined ? "" : `: ${deliveryDetail}`;
   switch (delivery) {
     case "refused":
@@ -302,18 +338,18 @@ function deliveryProblem(
         ? "check the log of that nydusd"
         : processRemedy(daemon.pid);
       const remedy = `retried automatically; ${check}`;
-      return { ...base, code: "delivery-failed", cause: `delivery ${delivery}`, text, remedy };
+      return { code: "delivery-failed", cause: `delivery ${delivery}`, text, remedy };
     }
     case "unsupported": {
       const text = `nydusd does not support the form of the credential of ${mount}${why}`;
       const remedy = "configure a user name and a password for its registry";
-      return { ...base, code: "delivery-unsupported", cause: "delivery unsupported", text, remedy };
+      return { code: "delivery-unsupported", cause: "delivery unsupported", text, remedy };
     }
     case "adopted": {
       if (image === undefined || !withoutCredential.has(image)) break; // a finding of its image
       const text = `${mount} keeps its current credential, which is not renewed${why}`;
       const remedy = `run: nydus-auth-agent explain ${image}`;
-      return { ...base, code: "credential-not-renewed", cause: `adopted ${image}`, text, remedy };
+      return { code: "credential-not-renewed", cause: `adopted ${image}`, text, remedy };
     }
     case "pending":
     case "stored":
@@ -329,7 +365,7 @@ function deliveryProblem(
   if (image !== undefined || imageProblem === undefined) return undefined;
   const text = `the image of ${mount} is unknown: ${imageProblem}`;
   const remedy = "list that daemon and its image in the configuration";
-  return { ...base, code: "image-unknown", cause: `image ${daemon.id}`, text, remedy };
+  return { code: "image-unknown", cause: `image ${daemon.id}`, text, remedy };
 }
 
 /** Returns how to find out why a process does not respond. */
@@ -344,16 +380,16 @@ function outdatedCredentialProblem(
   daemon: DaemonStatus,
   instance: InstanceStatus,
   nowMs: number,
-): Problem | undefined {
+): PlacedProblem | undefined {
   const { delivery, deliveryDetail = "", behindSinceMs, file } = instance;
   if (delivery !== "file-only") return undefined;
   const mount = mountLabel(daemon, instance);
-  const base = { ...mountBase(daemon, instance), code: "credential-outdated" } as const;
+  const code = "credential-outdated";
   if (file === "skipped" || file === "absent" || file === "secret-free") {
     const text = `no credential can be delivered to ${mount}: ${deliveryDetail}, and there is no ` +
       `configuration file to write it to (${file})`;
     const remedy = 'upgrade nydusd to 2.4.1 or later, or set delivery.config_files = "always"';
-    return { ...base, cause: "no configuration file", text, remedy };
+    return { code, cause: "no configuration file", text, remedy };
   }
   if (behindSinceMs === undefined) return undefined;
   const duration = formatDuration(Math.max(0, nowMs - behindSinceMs));
@@ -361,16 +397,18 @@ function outdatedCredentialProblem(
     `fail when that expires: ${deliveryDetail}`;
   const remedy = "restart that nydusd, whose configuration file has the current credential, and " +
     "upgrade it to 2.4.1 or later";
-  return { ...base, cause: "outdated nydusd", text, sinceMs: behindSinceMs, remedy };
+  return { code, cause: "outdated nydusd", text, sinceMs: behindSinceMs, remedy };
 }
 
 /** Reports a mount that would not have its current credential after a restart of its nydusd. */
-function configFileProblem(daemon: DaemonStatus, instance: InstanceStatus): Problem | undefined {
+function configFileProblem(
+  daemon: DaemonStatus,
+  instance: InstanceStatus,
+): PlacedProblem | undefined {
   const { delivery, file, deliveryDetail = "" } = instance;
   const hasCredential = delivery === "stored" || delivery === "in-use" || delivery === "proven";
   if (file !== "failed" || (!hasCredential && delivery !== "file-only")) return undefined;
   return {
-    ...mountBase(daemon, instance),
     code: "config-file-failed",
     cause: "configuration files",
     text: `${mountLabel(daemon, instance)} would use an outdated credential after a restart of ` +
@@ -382,7 +420,7 @@ function configFileProblem(daemon: DaemonStatus, instance: InstanceStatus): Prob
 function unapprovedHostProblem(
   daemon: DaemonStatus,
   instance: InstanceStatus,
-): Problem | undefined {
+): PlacedProblem | undefined {
   const { unapprovedHosts = [], delivery } = instance;
   if (unapprovedHosts.length === 0) return undefined;
   const action = delivery === "withheld"
@@ -391,7 +429,6 @@ function unapprovedHostProblem(
     ? "the mount keeps its current credential"
     : "the credential is delivered anyway";
   return {
-    ...mountBase(daemon, instance),
     code: "unapproved-host",
     cause: `hosts ${unapprovedHosts.join(" ")} ${action}`,
     text: `${mountLabel(daemon, instance)} is configured to send its credential to ` +
@@ -415,13 +452,12 @@ function readProblem(
   instance: InstanceStatus,
   nowMs: number,
   unobservedPulls?: Problem,
-): Problem | undefined {
+): PlacedProblem | undefined {
   const { image = "", host, delivery, readsFailingSinceMs } = instance;
   if (readsFailingSinceMs === undefined) return undefined;
   const durationMs = Math.max(0, nowMs - readsFailingSinceMs);
   const credential = CREDENTIAL_TEXT[delivery] ?? "and its credential is not delivered yet";
   return {
-    ...mountBase(daemon, instance),
     code: "reads-failing",
     cause: `reads ${host ?? image.split("/")[0]}`,
     severity: durationMs >= CRITICAL_READ_FAILURE_MS ? "critical" : "warning",
@@ -436,15 +472,13 @@ function readProblem(
   };
 }
 
-function daemonProblem({ id, pid, state, stateDetail }: DaemonStatus): Problem | undefined {
+function daemonProblem({ id, pid, state, stateDetail }: DaemonStatus): PlacedProblem | undefined {
   if (state !== "unresponsive" && state !== "broken") return undefined;
   const problem = state === "unresponsive" ? "does not respond" : "returns invalid responses";
   const why = stateDetail === undefined ? "" : ` (${stateDetail})`;
   return {
     code: "daemon-failing",
-    severity: "warning",
     cause: `nydusd ${state}`,
-    daemon: id,
     text: `nydusd ${id} ${problem}${why}`,
     remedy: `retried on every reconcile; ${processRemedy(pid)}`,
   };
@@ -458,9 +492,4 @@ export function bySeverity(
   b: Pick<Problem, "severity">,
 ): number {
   return RANK[a.severity] - RANK[b.severity];
-}
-
-/** Compares numbers, of which both may be infinite. */
-export function compare(a: number, b: number): number {
-  return a === b ? 0 : a < b ? -1 : 1;
 }

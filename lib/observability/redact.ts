@@ -21,9 +21,9 @@ const BASE64 = /[A-Za-z0-9+/_-]{8,}={0,2}/g;
 const URL_USERINFO = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/?#"']*@/gi;
 
 /**
- * Returns fields without secrets: values of fields with a secret name and anything in a text that
- * resembles a token are replaced. A second line of defense after `Secret`, bounded in depth, width
- * and length.
+ * Returns fields without secrets and without characters that affect terminals or line readers:
+ * values of fields with a secret name and anything in a text that resembles a token are replaced. A
+ * second line of defense after `Secret`, bounded in depth, width and length.
  */
 export function redact(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return redactRecord(fields, 0);
@@ -80,13 +80,13 @@ function isSecretField(name: string): boolean {
 function redactRecord(fields: Readonly<Record<string, unknown>>, depth: number) {
   const entries = Object.entries(fields).slice(0, MAX_ITEMS);
   return Object.fromEntries(entries.map(([name, value]) => [
-    name,
+    printable(name),
     isSecretField(name) ? REDACTED : redactValue(value, depth),
   ]));
 }
 
 function redactValue(value: unknown, depth: number): unknown {
-  if (typeof value === "string") return redactText(value);
+  if (typeof value === "string") return printable(redactText(value));
   if (typeof value !== "object" || value === null) return value;
   if (depth >= MAX_DEPTH) return "[too deep]";
   if (Array.isArray(value)) {

@@ -64,6 +64,7 @@ async function stat(
     return {
       kind: kindOf(info),
       stamp: stampOf(info),
+      ...(info.mtime !== null && { mtimeMs: info.mtime.getTime() }),
       size: info.size,
       mode: info.mode ?? 0,
       uid: info.uid ?? 0,

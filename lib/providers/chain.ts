@@ -43,8 +43,6 @@ const SOURCE_FAILURES: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
   "internal-error",
 ]);
 
-type Winner = NonNullable<Resolution["winner"]>;
-
 /** Which providers a resolution queries. */
 export interface ResolveOptions extends CallOptions {
   /** Query only providers that can be queried long after the pull. */
@@ -77,12 +75,7 @@ export class CredentialChain {
     const { image } = request;
     // Pull labels are valid for the registry that the image was pulled from, not for another one.
     const endpointRequest = { ...request, image: endpoint, podImage: image, labels: {} };
-    const resolution = await this.#resolve(endpointRequest, options);
-    const attempts = resolution.attempts.map(markedAttempt);
-    const winner = resolution.winner && {
-      ...resolution.winner,
-      candidates: marked(resolution.winner.candidates),
-    };
+    const { attempts, winner } = await this.#resolve(endpointRequest, options);
     const failures = attempts.filter(({ outcome }) => outcome.kind === "failed");
     const isDecided = winner !== undefined || (endpointInUse && failures.length > 0);
     if (isDecided && !options.all) return { image, attempts, ...defined({ winner }) };
@@ -130,12 +123,12 @@ export class CredentialChain {
   ): Promise<ProviderAttempt> {
     const { clock, observer, deadline } = this.#options;
     const { name: provider } = source;
-    const { image, podImage = image } = request;
+    const { image, podImage } = request;
     const startedMs = clock.monotonicMs();
     const pending = provide(source, request, options);
     const outcome = await deadline?.wait(pending, {
       source: provider,
-      image: podImage,
+      image: podImage ?? image,
       extraMs: PROVIDER_EXTRA_MS,
       isFailure: ({ kind }) => kind === "failed",
       onTimeout: (detail): ProviderOutcome => {
@@ -154,7 +147,9 @@ export class CredentialChain {
       notes,
       ...defined({ detail: kind === "failed" ? outcome.detail : undefined }),
     });
-    return { provider, outcome, durationMs };
+    return podImage === undefined
+      ? { provider, outcome, durationMs }
+      : { provider, outcome: marked(outcome), durationMs, forEndpoint: true };
   }
 }
 
@@ -198,18 +193,10 @@ function mayHideEntry(failure: ProviderAttempt, own: readonly ProviderAttempt[])
   );
 }
 
-function markedAttempt(attempt: ProviderAttempt): ProviderAttempt {
-  const { outcome } = attempt;
-  return {
-    ...attempt,
-    outcome: outcome.kind === "found"
-      ? { ...outcome, candidates: marked(outcome.candidates) }
-      : outcome,
-    forEndpoint: true,
-  };
-}
-
-function marked([first, ...others]: Winner["candidates"]): Winner["candidates"] {
+/** Marks the candidates as credentials for the endpoint. */
+function marked(outcome: ProviderOutcome): ProviderOutcome {
+  if (outcome.kind !== "found") return outcome;
+  const [first, ...others] = outcome.candidates;
   const mark = (candidate: Candidate): Candidate => ({ ...candidate, forEndpoint: true });
-  return [mark(first), ...others.map(mark)];
+  return { ...outcome, candidates: [mark(first), ...others.map(mark)] };
 }

@@ -31,34 +31,31 @@ export interface PushedCredential {
 /** Dependencies of {@linkcode PushedCredentials}. */
 export interface PushedCredentialsOptions {
   readonly clock: Clock;
-  /** Called after each change and each expiry. Must not throw. */
+  /** Called after each change, but not when a credential expires. Must not throw. */
   readonly changed?: (target: PushTarget) => void;
 }
 
 const MAX_CREDENTIALS = 1_000;
-/** Upper bound of one sleep: the wall clock may be set while an expiry is pending. */
-const RECHECK_AFTER_MS = 60_000;
 
 /**
  * Stores the credentials that other programs on the node push into the agent, in memory only. At
  * the limit, the oldest one is evicted.
  */
-export class PushedCredentials implements Disposable {
+export class PushedCredentials {
   readonly #options: PushedCredentialsOptions;
   readonly #byKey = new Map<string, PushedCredential>();
-  readonly #stop = new AbortController();
 
   constructor(options: PushedCredentialsOptions) {
     this.#options = options;
   }
 
-  get size(): number {
-    return this.#byKey.size;
-  }
-
-  /** Returns the valid credentials, the newest last. */
+  /** Removes the expired credentials, and returns the valid ones, the newest last. */
   list(): readonly PushedCredential[] {
-    return [...this.#byKey.values()].filter((pushed) => this.#isValid(pushed));
+    const nowMs = this.#options.clock.wallMs();
+    for (const [key, { validUntilMs = Infinity }] of this.#byKey) {
+      if (validUntilMs <= nowMs) this.#byKey.delete(key);
+    }
+    return [...this.#byKey.values()];
   }
 
   /**
@@ -79,10 +76,8 @@ export class PushedCredentials implements Disposable {
       putAtMs,
       ...defined({ validUntilMs: untilMs === Infinity ? undefined : untilMs }),
     };
-    const key = keyOf(target);
-    setNewest(this.#byKey, key, pushed, MAX_CREDENTIALS);
+    setNewest(this.#byKey, keyOf(target), pushed, MAX_CREDENTIALS);
     this.#options.changed?.(target);
-    if (untilMs !== Infinity) void this.#expire(key, pushed, untilMs);
     return pushed;
   }
 
@@ -95,46 +90,16 @@ export class PushedCredentials implements Disposable {
 
   /** Returns the credential for an image: the image's own, its repository's or its registry's. */
   lookup(image: ImageReference): PushedCredential | undefined {
-    if (this.#byKey.size === 0) return undefined;
-    return this.#valid(image.text) ?? this.#forRepository(image) ?? this.#valid(image.registry);
-  }
-
-  [Symbol.dispose](): void {
-    this.#stop.abort();
-    this.#byKey.clear();
-  }
-
-  #valid(key: string): PushedCredential | undefined {
-    const pushed = this.#byKey.get(key);
-    return pushed !== undefined && this.#isValid(pushed) ? pushed : undefined;
-  }
-
-  /** A mount may know only the repository of its image: then any tag's credential applies. */
-  #forRepository({ registry, repository, tag, digest }: ImageReference) {
-    if (tag !== undefined || digest !== undefined) return undefined;
-    return this.list().findLast(({ target }) =>
-      target.kind === "image" && target.image.registry === registry &&
-      target.image.repository === repository
+    const pushed = this.list();
+    // A mount may know only the repository of its image: then any tag's credential applies.
+    const isRepository = image.tag === undefined && image.digest === undefined;
+    const forImage = pushed.findLast(({ target }) =>
+      target.kind === "image" && (target.image.text === image.text ||
+        isRepository && target.image.registry === image.registry &&
+          target.image.repository === image.repository)
     );
-  }
-
-  #isValid({ validUntilMs = Infinity }: PushedCredential): boolean {
-    return validUntilMs > this.#options.clock.wallMs();
-  }
-
-  async #expire(key: string, pushed: PushedCredential, untilMs: number): Promise<void> {
-    const { clock, changed } = this.#options;
-    try {
-      while (this.#byKey.get(key) === pushed && this.#isValid(pushed)) {
-        const remainingMs = Math.min(untilMs - clock.wallMs(), RECHECK_AFTER_MS);
-        await clock.sleep(remainingMs, { signal: this.#stop.signal });
-      }
-    } catch {
-      return; // the agent is stopping
-    }
-    if (this.#byKey.get(key) !== pushed) return;
-    this.#byKey.delete(key);
-    changed?.(pushed.target);
+    return forImage ??
+      pushed.find(({ target }) => target.kind === "registry" && target.registry === image.registry);
   }
 }
 
@@ -163,12 +128,12 @@ export function labelsCredential(
  */
 export function labelsProvider(
   clock: Clock,
-  pushed?: Pick<PushedCredentials, "lookup" | "size">,
+  pushed?: Pick<PushedCredentials, "lookup" | "list">,
 ): CredentialProvider {
   return {
     name: "labels",
     get renewable() {
-      return pushed !== undefined && pushed.size > 0;
+      return pushed !== undefined && pushed.list().length > 0;
     },
     provide: provides(({ image, labels }) => {
       const credential = labelsCredential(labels);

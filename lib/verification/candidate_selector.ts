@@ -14,7 +14,7 @@ import {
   tokenExpiryOf,
 } from "../model/mod.ts";
 import type { RegistryProbe } from "./probe.ts";
-import { MAX_RETRY_AFTER_MS } from "./registry_responses.ts";
+import { MAX_RETRY_AFTER_MS } from "./registry_protocol.ts";
 import {
   isExhausted,
   ranking,
@@ -68,15 +68,11 @@ export interface CandidateSelectorOptions {
   readonly verify: () => Verify;
 }
 
-interface Entry {
+/** A candidate, how it is used, and the verdict on it. */
+interface RatedCandidate extends SelectionOption, CandidateVerdict {
   readonly scored: ScoredCandidate;
   readonly fingerprint: string;
-  readonly offered: boolean;
-  readonly inUse: boolean;
-  readonly proven: boolean;
 }
-
-type RatedOption = SelectionOption & Pick<CandidateVerdict, "detail">;
 
 /** Limit on the refusals in `detail`. */
 const MAX_REFUSALS = 3;
@@ -116,24 +112,27 @@ export class CandidateSelector {
   async select(request: SelectionRequest, options: CallOptions = {}): Promise<Selection> {
     const { target, readsRefused } = request;
     const scope = this.#scopeOf(request);
-    const entries = this.#entries(request);
-    this.#recordReads(request, entries, scope);
+    const candidates = this.#candidates(request);
+    this.#recordReads(request, candidates, scope);
     // Every iteration but the last probes another candidate.
-    for (let iteration = 0; iteration <= entries.length; iteration++) {
-      const rated = entries.map((entry) => this.#rate(request, entry, scope));
+    for (let iteration = 0; iteration <= candidates.length; iteration++) {
+      const rated = candidates.map((one): RatedCandidate => ({
+        ...one,
+        ...this.#verdicts.get(scope, one.scored.candidate),
+      }));
       const step = selectionStep({
         options: rated,
         verify: this.#options.verify(),
         readsRefused,
-        canProbe: iteration < entries.length && this.#isAvailable(target),
+        canProbe: iteration < candidates.length && this.#isAvailable(target),
       });
-      const entry = entries[step.index];
-      if (entry === undefined) break;
-      if (step.kind === "select") return this.#selection(request, entries, rated, step);
-      const verdict = await this.#probe(request, entry, options);
+      const chosen = rated[step.index];
+      if (chosen === undefined) break;
+      if (step.kind === "select") return this.#selection(request, rated, chosen, step.reason);
+      const verdict = await this.#probe(request, chosen, options);
       if (verdict.kind === "unreachable" || verdict.kind === "throttled") continue;
       const nowMs = this.#options.clock.wallMs();
-      this.#verdicts.recordProbe(scope, entry.scored.candidate, verdict, nowMs);
+      this.#verdicts.recordProbe(scope, chosen.scored.candidate, verdict, nowMs);
     }
     throw new Error("select: there is no candidate");
   }
@@ -148,7 +147,7 @@ export class CandidateSelector {
   /** Updates the verdicts by the reads with the candidate in use. */
   #recordReads(
     { inUse, readsRefused, fetched = [] }: SelectionRequest,
-    entries: readonly Entry[],
+    candidates: readonly RatedCandidate[],
     scope: VerdictScope,
   ): void {
     if (inUse !== undefined && readsRefused) {
@@ -159,37 +158,40 @@ export class CandidateSelector {
     }
     for (const { candidate } of fetched) this.#verdicts.allowProbe(scope, candidate);
     if (!readsRefused) return;
-    for (const { scored, inUse } of entries) {
+    for (const { scored, inUse } of candidates) {
       if (!inUse) this.#verdicts.allowProbe(scope, scored.candidate);
     }
   }
 
   /** Returns the distinct offers, then the candidate in use and the previous one. */
-  #entries({ image, offered, inUse }: SelectionRequest): readonly Entry[] {
-    const entries = new Map<string, Entry>();
+  #candidates(
+    { image, offered, inUse, readsRefused }: SelectionRequest,
+  ): readonly RatedCandidate[] {
     const others = [inUse, this.#previous.get(image.text)].filter((other) => other !== undefined);
-    const fingerprints = others.map(({ candidate }) => credentialFingerprint(candidate.credential));
-    const used = inUse && fingerprints[0];
+    const [used, ...earlier] = others.map(fingerprintOf);
+    // Identity tokens come last, because nydusd cannot use them.
+    const isIdentity = ({ candidate }: ScoredCandidate) =>
+      Number(candidate.credential.kind === "identity-token");
+    const compared = offered.toSorted((a, b) => isIdentity(a) - isIdentity(b))
+      .filter((one, i) => i < MAX_OFFERED || [used, ...earlier].includes(fingerprintOf(one)));
+    const candidates = new Map<string, RatedCandidate>();
     const add = (scored: ScoredCandidate, isOffered: boolean) => {
-      const fingerprint = credentialFingerprint(scored.candidate.credential);
-      const isFull = entries.size >= MAX_OFFERED && !fingerprints.includes(fingerprint);
-      if (entries.has(fingerprint) || isFull) return;
-      const isUsed = fingerprint === used;
-      entries.set(fingerprint, {
+      const fingerprint = fingerprintOf(scored);
+      if (candidates.has(fingerprint)) return;
+      const isUsed = inUse !== undefined && fingerprint === used;
+      candidates.set(fingerprint, {
         scored,
         fingerprint,
         offered: isOffered,
         inUse: isUsed,
-        proven: isUsed && inUse?.proven === true,
+        userManaged: scored.candidate.watched,
+        isImplausible: isImplausible(scored.candidate),
+        proven: isUsed && inUse.proven && !readsRefused,
       });
     };
-    // Identity tokens come last, because nydusd cannot use them.
-    const isIdentity = ({ candidate }: ScoredCandidate) =>
-      candidate.credential.kind === "identity-token";
-    for (const scored of offered) if (!isIdentity(scored)) add(scored, true);
-    for (const scored of offered) if (isIdentity(scored)) add(scored, true);
+    for (const scored of compared) add(scored, true);
     for (const other of others) if (this.#isUsableWithoutOffer(other)) add(other, false);
-    return [...entries.values()];
+    return [...candidates.values()];
   }
 
   /** A credential of a service account is valid only while its provider offers it. */
@@ -199,24 +201,9 @@ export class CandidateSelector {
     return account === undefined && expiresAtMs > this.#options.clock.wallMs();
   }
 
-  #rate(
-    { readsRefused }: SelectionRequest,
-    { scored: { candidate }, offered, inUse, proven }: Entry,
-    scope: VerdictScope,
-  ): RatedOption {
-    return {
-      offered,
-      inUse,
-      userManaged: candidate.watched,
-      isImplausible: isImplausible(candidate),
-      proven: proven && !(inUse && readsRefused),
-      ...this.#verdicts.get(scope, candidate),
-    };
-  }
-
   async #probe(
     { image, target }: SelectionRequest,
-    { scored: { provider, candidate }, fingerprint }: Entry,
+    { scored: { provider, candidate }, fingerprint }: RatedCandidate,
     { signal }: CallOptions,
   ): Promise<ProbeVerdict> {
     const { probe, clock, observer } = this.#options;
@@ -264,35 +251,38 @@ export class CandidateSelector {
 
   #selection(
     { image, inUse }: SelectionRequest,
-    entries: readonly Entry[],
-    rated: readonly RatedOption[],
-    { index, reason }: { readonly index: number; readonly reason: SelectionReason },
+    rated: readonly RatedCandidate[],
+    winner: RatedCandidate,
+    reason: SelectionReason,
   ): Selection {
-    const order = [index, ...ranking(rated).filter((other) => other !== index)];
-    const [winner, ...others] = order.flatMap((at) => entries[at] ?? []);
-    if (winner === undefined) throw new Error("select: there is no candidate");
     const isReplaced = inUse?.proven === true && !winner.inUse && inUse.provider !== "adopted";
     if (isReplaced && this.#isUsableWithoutOffer(inUse)) {
       const { provider, candidate } = inUse;
       setNewest(this.#previous, image.text, { provider, candidate }, MAX_PREVIOUS);
     }
+    const others = ranking(rated).flatMap((index) => rated[index] ?? [])
+      .filter((one) => one !== winner);
     return {
       kind: winner.inUse && !winner.offered ? "kept" : "selected",
       winner: winner.scored,
       otherCandidates: others.map(({ scored }) => scored),
       reason,
-      detail: [SELECTION_REASONS[reason], ...refusals(entries, rated)].join("; "),
+      detail: [SELECTION_REASONS[reason], ...refusals(rated)].join("; "),
       exhausted: isExhausted(rated),
     };
   }
 }
 
+function fingerprintOf({ candidate }: ScoredCandidate): string {
+  return credentialFingerprint(candidate.credential);
+}
+
 /** Describes the refused candidates. */
-function refusals(entries: readonly Entry[], rated: readonly RatedOption[]): readonly string[] {
-  return entries.flatMap(({ scored: { candidate } }, i) => {
-    const { verdict = "refused", detail = "by reads", refusedAtMs } = rated[i] ?? {};
-    return refusedAtMs === undefined ? [] : [`${candidate.origin}: ${verdict}, ${detail}`];
-  }).slice(0, MAX_REFUSALS);
+function refusals(rated: readonly RatedCandidate[]): readonly string[] {
+  return rated.filter(({ refusedAtMs }) => refusedAtMs !== undefined)
+    .map(({ scored: { candidate }, verdict = "refused", detail = "by reads" }) =>
+      `${candidate.origin}: ${verdict}, ${detail}`
+    ).slice(0, MAX_REFUSALS);
 }
 
 /** Whether the expiry in a token is implausible, such as a time in the past. */

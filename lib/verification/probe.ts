@@ -8,25 +8,21 @@ import {
   type ProbeVerdict,
   readRefusal,
   type RegistryHttp,
-  type RegistryHttpResult,
   Secret,
 } from "../model/mod.ts";
 import {
+  basicHeader,
   type Challenge,
   checkAvailable,
   errorText,
+  isLoopback,
   parseChallenges,
   type ProbeRequest,
-  type RegistryResponse,
-  type ResponseResult,
-} from "./registry_responses.ts";
-import {
-  basicHeader,
-  isLoopback,
   readTokenResponse,
+  type RegistryResponse,
   tokenRequest,
   trustedRealm,
-} from "./token_service.ts";
+} from "./registry_protocol.ts";
 
 /** Options and dependencies of {@linkcode RegistryProbe}. */
 export interface RegistryProbeOptions {
@@ -95,57 +91,57 @@ export class RegistryProbe {
 
   #run(target: ProbeTarget, deadlineMs: number, options: CallOptions): ProbeRun {
     const { http, clock } = this.#options;
-    return new ProbeRun(target, clock, (request) => {
-      const timeoutMs = deadlineMs - clock.monotonicMs();
-      if (timeoutMs <= 0) return Promise.resolve({ kind: "timed-out" });
+    return new ProbeRun(target, async (server, request) => {
+      const timeoutMs = Math.max(1, deadlineMs - clock.monotonicMs());
       const { skipVerify, caFiles, proxyUrl } = target;
       const transport = { skipVerify, caFiles, ...defined({ proxyUrl }) };
       const limits = { timeoutMs, maxBytes: MAX_BODY_BYTES };
-      return http.request({ ...request, ...transport, ...limits }, options);
+      const result = await http.request({ ...request, ...transport, ...limits }, options);
+      return checkAvailable(server, result, clock.wallMs());
     });
   }
 }
 
 type Headers = readonly (readonly [name: string, value: Secret])[];
-type Send = (request: ProbeRequest) => Promise<RegistryHttpResult>;
-type VerdictResult = { readonly kind: "verdict"; readonly verdict: ProbeVerdict };
+type Send = (
+  server: "the registry" | "the token service",
+  request: ProbeRequest,
+) => Promise<RegistryResponse | ProbeVerdict>;
 /** The headers that authenticate requests to the registry, or the verdict. */
 type Authorization =
   | { readonly kind: "headers"; readonly headers: Headers; readonly isFromTokenService: boolean }
-  | VerdictResult;
+  | ProbeVerdict;
 
 /** A probe of one credential at one target. */
 class ProbeRun {
   readonly #target: ProbeTarget;
-  readonly #clock: Clock;
   readonly #send: Send;
 
-  constructor(target: ProbeTarget, clock: Clock, send: Send) {
+  constructor(target: ProbeTarget, send: Send) {
     this.#target = target;
-    this.#clock = clock;
     this.#send = send;
   }
 
   async verdict(credential: Credential | undefined): Promise<ProbeVerdict> {
     const root = await this.#request("GET", `${this.#base}/v2/`, []);
-    if (root.kind === "verdict") return root.verdict;
-    let challenges = challengesOf(root.response);
+    if (root.kind !== "answered") return root;
+    let challenges = challengesOf(root);
     if (challenges.length === 0) {
       // The root is public: the resource decides, and may have its own challenge.
-      const open = await this.#request(this.#method, this.#resource, []);
-      if (open.kind === "verdict") return open.verdict;
-      challenges = challengesOf(open.response);
+      const open = await this.#requestResource([]);
+      if (open.kind !== "answered") return open;
+      challenges = challengesOf(open);
       if (challenges.length === 0 && credential?.kind !== "registry-token") {
-        return await this.#judgeWithoutChallenge(open.response);
+        return await this.#judgeWithoutChallenge(open);
       }
     }
     const authorization = await this.#authorize(challenges, credential);
-    if (authorization.kind === "verdict") return authorization.verdict;
+    if (authorization.kind !== "headers") return authorization;
     const { headers, isFromTokenService } = authorization;
-    const result = await this.#request(this.#method, this.#resource, headers);
-    if (result.kind === "verdict") return result.verdict;
+    const response = await this.#requestResource(headers);
+    if (response.kind !== "answered") return response;
     const success = credential === undefined ? "anonymous" : "accepted";
-    return await this.#judge(result.response, headers, success, isFromTokenService);
+    return await this.#judge(response, headers, success, isFromTokenService);
   }
 
   get #base(): string {
@@ -158,15 +154,19 @@ class ProbeRun {
     return reference === undefined ? `${path}/tags/list?n=1` : `${path}/manifests/${reference}`;
   }
 
-  /** Registries respond with 405 to a HEAD of the tag list. */
-  get #method(): "GET" | "HEAD" {
-    return this.#target.reference === undefined ? "GET" : "HEAD";
+  async #requestResource(headers: Headers): Promise<RegistryResponse | ProbeVerdict> {
+    // Registries respond with 405 to a HEAD of the tag list.
+    const method = this.#target.reference === undefined ? "GET" : "HEAD";
+    return await this.#request(method, this.#resource, headers);
   }
 
-  async #request(method: "GET" | "HEAD", url: string, headers: Headers): Promise<ResponseResult> {
+  async #request(
+    method: "GET" | "HEAD",
+    url: string,
+    headers: Headers,
+  ): Promise<RegistryResponse | ProbeVerdict> {
     const accept = ["accept", new Secret(ACCEPT)] as const;
-    const result = await this.#send({ method, url, headers: [accept, ...headers] });
-    return checkAvailable("the registry", result, this.#clock.wallMs());
+    return await this.#send("the registry", { method, url, headers: [accept, ...headers] });
   }
 
   /** Prefers Bearer to Basic, like containerd. */
@@ -179,13 +179,15 @@ class ProbeRun {
     if (challenge !== undefined) return await this.#requestToken(challenge, credential);
     if (!challenges.some(({ scheme }) => scheme === "basic")) {
       const schemes = challenges.map(({ scheme }) => scheme).join(", ");
-      return verdict("unknown", `the registry requires unsupported authentication: ${schemes}`);
+      const detail = `the registry requires unsupported authentication: ${schemes}`;
+      return { kind: "unknown", detail };
     }
     if (credential === undefined) {
-      return verdict("refused", "the registry requires a user name and a password");
+      return { kind: "refused", detail: "the registry requires a user name and a password" };
     }
     if (credential.kind === "identity-token") {
-      return verdict("refused", "identity tokens need a token service, and the registry has none");
+      const detail = "identity tokens need a token service, and the registry has none";
+      return { kind: "refused", detail };
     }
     return { kind: "headers", headers: [basicHeader(credential)], isFromTokenService: false };
   }
@@ -195,13 +197,12 @@ class ProbeRun {
     credential: Credential | undefined,
   ): Promise<Authorization> {
     const realm = trustedRealm(this.#target, challenge);
-    if (realm.kind === "untrusted") return verdict("unknown", realm.detail);
-    const request = tokenRequest(realm.url, challenge, this.#target.repository, credential);
-    const sent = await this.#send(request);
-    const result = checkAvailable("the token service", sent, this.#clock.wallMs());
-    if (result.kind === "verdict") return result;
-    const token = readTokenResponse(result.response);
-    return token.kind === "verdict" ? token : bearer(token.token, true);
+    if (!(realm instanceof URL)) return realm;
+    const request = tokenRequest(realm, challenge, this.#target.repository, credential);
+    const response = await this.#send("the token service", request);
+    if (response.kind !== "answered") return response;
+    const token = readTokenResponse(response);
+    return token instanceof Secret ? bearer(token, true) : token;
   }
 
   /** A refusal without a challenge is no verdict on the credential, which was never sent. */
@@ -250,8 +251,8 @@ class ProbeRun {
   }
 
   async #errorMessage(headers: Headers): Promise<string> {
-    const result = await this.#request("GET", this.#resource, headers);
-    return result.kind === "response" ? errorText(result.response.body.reveal()) : "";
+    const response = await this.#request("GET", this.#resource, headers);
+    return response.kind === "answered" ? errorText(response.body.reveal()) : "";
   }
 }
 
@@ -262,8 +263,4 @@ function challengesOf({ status, headers }: RegistryResponse): readonly Challenge
 function bearer(token: Secret, isFromTokenService: boolean): Authorization {
   const value = new Secret(`Bearer ${token.reveal()}`);
   return { kind: "headers", headers: [["authorization", value]], isFromTokenService };
-}
-
-function verdict(kind: "refused" | "unknown", detail: string): VerdictResult {
-  return { kind: "verdict", verdict: { kind, detail } };
 }

@@ -144,24 +144,19 @@ function isGood({ verdict, proven }: SelectionOption): boolean {
   return verdict === "accepted" || verdict === "anonymous" || proven;
 }
 
+const REASONS: Readonly<Record<Rank, SelectionReason>> = {
+  "good": "accepted",
+  "in-use": "in-use",
+  "unknown": "not-refused",
+  "earlier": "kept",
+  "implausible": "not-refused",
+  "refused": "least-refused",
+  "refused-by-registry": "least-refused",
+};
+
 function reasonOf(options: readonly SelectionOption[], index: number): SelectionReason {
   const option = options[index];
   if (option === undefined || options.length === 1) return "only";
-  const rank = rankOf(option, options);
-  switch (rank) {
-    case "good":
-      return "accepted";
-    case "in-use":
-      return "in-use";
-    case "unknown":
-    case "implausible":
-      return index === 0 ? "first" : "not-refused";
-    case "earlier":
-      return "kept";
-    case "refused":
-    case "refused-by-registry":
-      return "least-refused";
-    default:
-      return rank satisfies never;
-  }
+  const reason = REASONS[rankOf(option, options)];
+  return reason === "not-refused" && index === 0 ? "first" : reason;
 }

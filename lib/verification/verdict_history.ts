@@ -5,8 +5,8 @@ import {
   type ProbeTarget,
   type ProbeVerdict,
   setNewest,
-  type VerdictKind,
 } from "../model/mod.ts";
+import type { SelectionOption } from "./selection_rules.ts";
 
 /** The repository of a verdict, and how far the verdict applies. */
 export interface VerdictScope {
@@ -16,14 +16,10 @@ export interface VerdictScope {
 }
 
 /** The verdict on a candidate at one repository. */
-export interface CandidateVerdict {
-  readonly verdict?: VerdictKind;
+export interface CandidateVerdict
+  extends Pick<SelectionOption, "verdict" | "refusedAtMs" | "refusedByRegistry"> {
   /** Explains the verdict. */
   readonly detail?: string;
-  /** Wall time of the last refusal that counts, by the registry or by reads (ms). */
-  readonly refusedAtMs?: number;
-  /** The last probe of this very credential was refused. */
-  readonly refusedByRegistry?: boolean;
 }
 
 /** What is recorded for a credential, or for the source that issues it. */

@@ -11,7 +11,7 @@ export function serve(stage: Stage): { url: string; stage: Stage } & AsyncDispos
   const app = createApp({
     metrics: { page: () => Promise.resolve({ contentType: "text/plain", body: "" }) },
     status: () => shown.stage.status,
-    health: () => healthOf(shown.stage.status, NOW_MS, { checkIntervalMs: 60_000 }),
+    health: () => healthOf(shown.stage.status, NOW_MS),
     history: (image) => shown.stage.history.of(image),
     guides: GUIDES,
     allowedHosts: ["127.0.0.1"],

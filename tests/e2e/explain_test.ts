@@ -21,6 +21,7 @@ Deno.test("explain: prints the winner, the other providers, and the credential i
     mounted.out,
     /^node +1 mount, valid: the agent uses one from docker, renewed .* ago: the registry accepts it$/m,
   );
+  match(mounted.out, /^earlier +not used by any mount; the last was d1\/1, \S+ ago$/m);
   match(mounted.out, /^3 +docker +found, wins +found /m);
   match(mounted.out, /^4 +kubelet +found, after docker /m);
   match(mounted.out, /^5 +kubesecret +none +not-enabled /m);

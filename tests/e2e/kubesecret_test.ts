@@ -358,8 +358,14 @@ kubeTest("skips invalid secrets", async () => {
     const { out, code } = await explain(await writeKubeconfig(folder, api));
     strictEqual(code, 0);
     match(out, /winner +kubesecret: secret default\/pull/);
-    match(out, /invalid-entry +secret default\/bad64: its field \.dockerconfigjson is not base64/);
-    match(out, /invalid-entry +secret default\/badjson: its field \.dockerconfigjson is not JSON/);
+    match(
+      out,
+      /invalid-entry +secret default\/bad64: its field \.dockerconfigjson is not a JSON object/,
+    );
+    match(
+      out,
+      /invalid-entry +secret default\/badjson: its field \.dockerconfigjson is not a JSON object/,
+    );
   });
 });
 

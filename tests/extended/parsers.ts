@@ -35,8 +35,7 @@ import { ExecAuthenticator } from "../../lib/providers/kubernetes/exec_credentia
 import { readKubeconfig } from "../../lib/providers/kubernetes/kubeconfig.ts";
 import { readPod } from "../../lib/providers/kubernetes/node_pods.ts";
 import { readPullSecret } from "../../lib/providers/kubernetes/secret_reader.ts";
-import { parseChallenges } from "../../lib/verification/registry_responses.ts";
-import { readTokenResponse } from "../../lib/verification/token_service.ts";
+import { parseChallenges, readTokenResponse } from "../../lib/verification/registry_protocol.ts";
 import { registryOfKey } from "../../lib/providers/docker/secret_keyring.ts";
 import { registryOf } from "../../lib/cri/cri_messages.ts";
 import { PullCredentialCache } from "../../lib/cri/mod.ts";

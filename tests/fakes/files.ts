@@ -6,6 +6,7 @@ interface Entry {
   readonly text: string;
   readonly stamp: string;
   readonly mode: number;
+  readonly mtimeMs: number;
 }
 
 /** A call of `writeAtomic`. */
@@ -30,9 +31,9 @@ export class FakeFiles implements FileSystem {
     path: string,
     text = "",
     kind: FileStat["kind"] = "file",
-    { mode = 0o600, stamp = `${++this.#stamps}` } = {},
+    { mode = 0o600, stamp = `${++this.#stamps}`, mtimeMs = 0 } = {},
   ): void {
-    this.#entries.set(path, { kind, text, stamp, mode });
+    this.#entries.set(path, { kind, text, stamp, mode, mtimeMs });
     for (const changed of this.#watchers) changed(path);
   }
 
@@ -66,8 +67,8 @@ export class FakeFiles implements FileSystem {
     if (this.#unreadable.has(path)) return Promise.reject(refused("stat", path));
     const entry = this.#entries.get(path);
     if (entry === undefined) return Promise.resolve(this.#isFolder(path) ? FOLDER : undefined);
-    const { kind, text, stamp, mode } = entry;
-    return Promise.resolve({ kind, stamp, size: text.length, mode, uid: 7, gid: 8 });
+    const { kind, text, stamp, mode, mtimeMs } = entry;
+    return Promise.resolve({ kind, stamp, mtimeMs, size: text.length, mode, uid: 7, gid: 8 });
   }
 
   list(path: string): Promise<readonly string[]> {

@@ -1,6 +1,5 @@
 import { html, raw } from "hono/html";
-import type { Markup } from "./components.ts";
-import { layout } from "./layout.ts";
+import { layout, type Markup } from "./layout.ts";
 
 interface Block {
   readonly kind: "h1" | "h2" | "p" | "li" | "pre";

@@ -1,32 +1,25 @@
 import { html } from "hono/html";
-import {
-  type AgentStatus,
-  formatDuration,
-  printable,
-  PROVIDER_NAMES,
-  type ProviderName,
-  REASON_CODES,
-} from "../../model/mod.ts";
+import { type AgentStatus, formatDuration, printable, REASON_CODES } from "../../model/mod.ts";
 import type { HealthLevel } from "../health.ts";
-import type { HistoryEntry, ImageRecord, ProviderResult, RenewalSlot } from "../image_history.ts";
+import type { HistoryEntry, ImageRecord, ProviderResult, RenewalSlot } from "../history.ts";
 import {
   HEALTH_STATES,
   type ImageView,
   imageViews,
   mountLevel,
   type MountView,
-  STATE_LABELS,
 } from "../image_view.ts";
 import {
   type Cell,
   guideLink,
+  layout,
   lifetimeBar,
   type Markup,
   moment,
+  summaryBlock,
   table,
   word,
-} from "./components.ts";
-import { layout, summaryBlock } from "./layout.ts";
+} from "./layout.ts";
 
 const MAX_MOUNTS = 1_000;
 const NO_RECORD: ImageRecord = { entries: [], results: [], renewals: [] };
@@ -46,7 +39,7 @@ export function imagePage(
   const level = view?.level ?? "ok";
   return layout({
     heading: ref,
-    title: `${ref}: ${view === undefined ? "not mounted" : STATE_LABELS[view.word]}`,
+    title: `${ref}: ${view === undefined ? "not mounted" : HEALTH_STATES[view.word].label}`,
     level,
     summary: summaryBlock(
       { level, ...imageSummary(view, ref) },
@@ -102,7 +95,7 @@ function imageSummary(
   if (first !== undefined) {
     return { summary: `${first.text}: ${first.remedy}`, remedy: first.remedy };
   }
-  return { summary: `${STATE_LABELS[view.word]}: ${HEALTH_STATES[view.word]}` };
+  return { summary: `${HEALTH_STATES[view.word].label}: ${HEALTH_STATES[view.word].meaning}` };
 }
 
 function facts({ image, word: state, level }: ImageView, nowMs: number): Markup {
@@ -110,7 +103,7 @@ function facts({ image, word: state, level }: ImageView, nowMs: number): Markup 
   const at = (ms: number | undefined) => ms === undefined ? "" : moment(ms, nowMs);
   const rows: readonly (readonly [string, Cell])[] = [
     ["Endpoint", image.endpoint ?? ""],
-    ["Health", html`${word(level, STATE_LABELS[state])}, ${HEALTH_STATES[state]}`],
+    ["Health", html`${word(level, HEALTH_STATES[state].label)}, ${HEALTH_STATES[state].meaning}`],
     ["Provider", provider ?? "none"],
     ["Plugin", plugin ?? ""],
     ["Matched pattern", pattern ?? ""],
@@ -159,40 +152,14 @@ function mountDetail(
 }
 
 function resultTable(view: ImageView | undefined, { results }: ImageRecord, nowMs: number): Markup {
-  const rows = PROVIDER_NAMES.flatMap((name): Cell[][] => {
-    const result = results.find(({ provider }) => provider === name);
-    if (result === undefined) return [[name, "not queried", "", notQueriedText(name, view), ""]];
-    return resultRows(result, view, nowMs);
-  });
+  const rows = results.map(({ provider, outcome, reason, detail, atMs }): Cell[] => [
+    provider,
+    outcomeCell(outcome, view?.image.provider === provider),
+    reason,
+    detail ?? REASON_CODES[reason],
+    moment(atMs, nowMs),
+  ]);
   return table("Provider results", ["Provider", "Result", "Reason", "Detail", "Time"], rows);
-}
-
-function notQueriedText(name: ProviderName, view: ImageView | undefined): string {
-  if (name === "labels" || name === "cri") {
-    return "it has credentials only while an image is pulled";
-  }
-  const winner = view?.image.provider;
-  return winner === undefined ? "" : `${winner} has precedence and has a credential`;
-}
-
-function resultRows(result: ProviderResult, view: ImageView | undefined, nowMs: number): Cell[][] {
-  const { provider, outcome, reason, detail, notes, atMs } = result;
-  return [
-    [
-      provider,
-      outcomeCell(outcome, view?.image.provider === provider),
-      reason,
-      detail ?? REASON_CODES[reason],
-      moment(atMs, nowMs),
-    ],
-    ...notes.map((note): Cell[] => [
-      `${provider}: ${note.subject}`,
-      "",
-      note.reason,
-      note.detail ?? REASON_CODES[note.reason],
-      "",
-    ]),
-  ];
 }
 
 function outcomeCell(outcome: ProviderResult["outcome"], isInUse: boolean): Cell {

@@ -1,10 +1,15 @@
 import { createHash } from "node:crypto";
 import { html, raw } from "hono/html";
+import { formatDuration, type ImageStatus, printable } from "../../model/mod.ts";
 import type { HealthLevel, HealthView } from "../health.ts";
-import { printable } from "../../model/mod.ts";
-import type { Markup } from "./components.ts";
+import type { FindingCode } from "../problems.ts";
 import refresh from "./refresh.js" with { type: "text" };
 import style from "./style.css" with { type: "text" };
+
+/** Markup from `hono/html`, which escapes every interpolated text. */
+export type Markup = ReturnType<typeof html>;
+/** The content of a table cell. Text is escaped and made printable. */
+export type Cell = string | Markup;
 
 /** The Content-Security-Policy: only this style and script, and requests to the same origin. */
 export const PAGE_POLICY = `default-src 'none'; style-src '${hashOf(style)}'; ` +
@@ -80,4 +85,122 @@ export function icon(level: string): string {
 /** Returns the hash of an inline text as a source expression of a Content-Security-Policy. */
 function hashOf(text: string): string {
   return `sha256-${createHash("sha256").update(text).digest("base64")}`;
+}
+
+/** Renders a table, which narrow screens show as a list of cards. */
+export function table(
+  caption: string,
+  header: readonly string[],
+  rows: readonly (readonly Cell[])[],
+): Markup {
+  if (rows.length === 0) return html`<p class="muted">None.</p>`;
+  // The roles keep the semantics when the style changes the display of the elements.
+  const head = header.map((name) => html`<th scope="col" role="columnheader">${name}</th>`);
+  const body = rows.map((row) =>
+    html`
+      <tr role="row">${row.map((cell, i) => tableCell(header[i] ?? "", cell, i === 0))}</tr>
+    `
+  );
+  return html`
+    <table role="table" aria-label="${caption}">
+      <thead role="rowgroup">
+        <tr role="row">${head}</tr>
+      </thead>
+      <tbody role="rowgroup">
+    ${body}</tbody>
+    </table>
+  `;
+}
+
+/** The first cell is the header of the row, for screen readers. */
+function tableCell(label: string, cell: Cell, isHeader: boolean): Markup {
+  if (cell === "") return html`<td role="cell" data-label="${label}"></td>`;
+  const content = typeof cell === "string" ? printable(cell) : cell;
+  // One element inside, so that a card has two columns: the label and this.
+  return isHeader
+    ? html`
+      <th scope="row" role="rowheader" data-label="${label}">
+        <div>${content}</div>
+      </th>
+    `
+    : html`
+      <td role="cell" data-label="${label}">
+        <div>${content}</div>
+      </td>
+    `;
+}
+
+/** Renders a word in the color of a level. */
+export function word(level: HealthLevel, text: string, meaning = ""): Markup {
+  return meaning === ""
+    ? html`<span class="word ${level}">${text}</span>`
+    : html`<span class="word ${level}" title="${meaning}">${text}</span>`;
+}
+
+/** Renders a time relative to now, with the absolute time as its machine-readable value. */
+export function moment(atMs: number, nowMs: number): Markup {
+  const ms = atMs - nowMs;
+  const text = ms < 0 ? `${formatDuration(-ms)} ago` : `in ${formatDuration(ms)}`;
+  const date = new Date(atMs);
+  if (Number.isNaN(date.getTime())) return html`${text}`;
+  const iso = date.toISOString();
+  return html`<time datetime="${iso}" title="${iso}">${text}</time>`;
+}
+
+/** Renders the remaining lifetime of a credential as a bar with a mark at its next renewal. */
+export function lifetimeBar(image: ImageStatus, nowMs: number): Cell {
+  const { provider, expiresAtMs, renewedAtMs, nextAttemptAtMs, window } = image;
+  if (provider === undefined) return "";
+  if (expiresAtMs === undefined) return html`<span class="muted">unknown</span>`;
+  const isExpired = expiresAtMs <= nowMs;
+  const text = isExpired
+    ? html`<span class="word critical">expired ${moment(expiresAtMs, nowMs)}</span>`
+    : html`${moment(expiresAtMs, nowMs)}`;
+  const lifetimeMs = expiresAtMs - (renewedAtMs ?? expiresAtMs);
+  if (!isExpired && lifetimeMs <= 0) return text;
+  const percent = isExpired ? 0 : Math.round(Math.min(1, (expiresAtMs - nowMs) / lifetimeMs) * 100);
+  const level: HealthLevel = percent === 0 || window === "expired"
+    ? "critical"
+    : window === "mandatory"
+    ? "warning"
+    : "ok";
+  const due = nextAttemptAtMs === undefined ? -1 : (expiresAtMs - nextAttemptAtMs) / lifetimeMs;
+  const hasMark = due > 0 && due < 1;
+  const mark = hasMark
+    ? html`<rect class="due" x="${(due * 100 - 1).toFixed(1)}" width="2" height="10"></rect>`
+    : "";
+  const renewal = hasMark ? `, renewal at ${Math.round(due * 100)} %` : "";
+  const label = `${percent} % of the lifetime is left${renewal}`;
+  const bar = html`<rect class="left ${level}" y="2" width="${percent}" height="6"></rect>`;
+  const track = html`<rect class="track ${
+    percent === 0 ? "gone" : ""
+  }" y="2" width="100" height="6"></rect>`;
+  const box = raw('class="lifetime" viewBox="0 0 100 10" preserveAspectRatio="none" role="img"');
+  return html`<svg ${box} aria-label="${label}">${track}${bar}${mark}</svg>${text}`;
+}
+
+/** Returns the path of the page of an image. */
+export function imageHref(image: string): string {
+  return `/images?ref=${encodeURIComponent(image)}`;
+}
+
+/** Sections of the guides about findings. */
+const SECTIONS: Partial<Record<FindingCode, string>> = {
+  "loop-stuck": "runbooks.md#nydusauthagentreconcilestuck",
+  "reads-failing": "troubleshooting.md#401-in-nydusds-log",
+  "credential-expired": "runbooks.md#nyduscredentialexpired",
+  "delivery-failed": "runbooks.md#nyduscredentialdeliveryfailing",
+  "renewal-failed": "runbooks.md#nyduscredentialabouttoexpire",
+  "credential-missing": "troubleshooting.md#nydusd-logs-invalid-auth-config-or-authreq-is-empty",
+  "credential-outdated": "troubleshooting.md#mounts-fail-after-n-hours",
+  "credential-not-renewed": "troubleshooting.md#mounts-fail-after-n-hours",
+  "daemon-failing": "troubleshooting.md#a-mount-is-unreachable",
+  "watch-interrupted": "runbooks.md#nyduskuberneteswatchstale",
+  "discovery-failed": "troubleshooting.md#the-snapshotter-is-unavailable",
+};
+
+/** Renders a link to the part of the guides that a finding is about. */
+export function guideLink(code?: FindingCode): Markup {
+  const section = code && SECTIONS[code];
+  return html`<a href="/docs/${section ?? "troubleshooting.md"}">troubleshooting</a>`;
 }

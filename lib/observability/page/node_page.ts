@@ -8,33 +8,25 @@ import {
   type ProviderStatus,
   REASON_CODES,
 } from "../../model/mod.ts";
-import type { Finding } from "../findings.ts";
-import type { HealthView } from "../health.ts";
+import type { Finding, HealthView } from "../health.ts";
 import { imageLabel } from "../problems.ts";
-import {
-  HEALTH_STATES,
-  type ImageView,
-  imageViews,
-  type MountView,
-  STATE_LABELS,
-} from "../image_view.ts";
+import { HEALTH_STATES, type ImageView, imageViews } from "../image_view.ts";
 import {
   type Cell,
   guideLink,
   imageHref,
+  layout,
   lifetimeBar,
   type Markup,
   moment,
+  summaryBlock,
   table,
   word,
-} from "./components.ts";
-import { layout, summaryBlock } from "./layout.ts";
+} from "./layout.ts";
 
 /** Maximum rows of a table, and of a page of images. Rows with problems come first. */
 const MAX_ROWS = 50;
 const MAX_FINDINGS = 8;
-/** From this many rows on, the page has a table of contents. */
-const CONTENTS_MIN_ROWS = 12;
 
 /** From this many images on, the page has a filter. */
 const FILTER_MIN_IMAGES = 10;
@@ -69,14 +61,12 @@ export function nodePage(status: AgentStatus, health: HealthView, filter: ImageF
     level: health.level,
     summary: summaryBlock(health, worst && findingLinks(worst, nowMs)),
     body: html`${tiles(status, views)}
-${contents(status)}
 ${otherProblems(health, nowMs)}
 <h2 id="images">Images</h2>
 ${views.length < FILTER_MIN_IMAGES ? "" : filterForm(views, filter)}
 ${table("Images", IMAGE_COLUMNS, imageRows)}
 ${pages === 1 ? "" : pageLinks(filter, page, pages, matching.length)}
 ${views.length > 0 ? stateLegend() : ""}
-${unknownImageTable(status)}
 <h2 id="nydusd">nydusd</h2>
 ${table("Daemons", DAEMON_COLUMNS, daemonRows)}
 ${omittedRows(daemons.length)}
@@ -112,24 +102,9 @@ function tiles(status: AgentStatus, views: readonly ImageView[]): Markup {
   `;
 }
 
-function contents({ images, daemons, providers, plugins = [] }: AgentStatus): Markup | "" {
-  if (images.length + daemons.length < CONTENTS_MIN_ROWS) return "";
-  const links = [
-    ["images", "Images"],
-    ["nydusd", "nydusd"],
-    ...(providers === undefined ? [] : [["providers", "Providers"]]),
-    ...(plugins.length === 0 ? [] : [["plugins", "Plugins"]]),
-  ];
-  return html`
-    <nav aria-label="On this page">
-      <ul>${links.map(([id, name]) => html`<li><a href="#${id}">${name}</a></li>`)}</ul>
-    </nav>
-  `;
-}
-
 function filterForm(views: readonly ImageView[], { text, state }: ImageFilter): Markup {
   const counts = Map.groupBy(views, ({ word }) => word);
-  const options = Object.entries(STATE_LABELS).flatMap(([name, label]) => {
+  const options = Object.entries(HEALTH_STATES).flatMap(([name, { label }]) => {
     const count = counts.get(name as ImageView["word"])?.length ?? 0;
     if (count === 0 && name !== state) return [];
     return [
@@ -173,9 +148,9 @@ function stateLegend(): Markup {
   return html`
     <details id="states">
       <summary class="small">Health states</summary>
-      <dl>${Object.entries(HEALTH_STATES).map(([name, meaning]) =>
+      <dl>${Object.values(HEALTH_STATES).map(({ label, meaning }) =>
         html`
-          <dt>${STATE_LABELS[name as ImageView["word"]]}</dt>
+          <dt>${label}</dt>
           <dd>${meaning}</dd>
         `
       )}</dl>
@@ -223,7 +198,7 @@ function imageRow({ image, mounts, word: state, level }: ImageView, nowMs: numbe
   const { provider, plugin, nextAttemptAtMs } = image;
   return [
     html`<a href="${imageHref(image.image)}">${printable(imageLabel(image))}</a>`,
-    word(level, STATE_LABELS[state], HEALTH_STATES[state]),
+    word(level, HEALTH_STATES[state].label, HEALTH_STATES[state].meaning),
     provider === undefined ? "" : html`<span title="${printable(plugin ?? "")}">${provider}</span>`,
     lifetimeBar(image, nowMs),
     provider === undefined || provider === "adopted"
@@ -231,38 +206,8 @@ function imageRow({ image, mounts, word: state, level }: ImageView, nowMs: numbe
       : nextAttemptAtMs === undefined
       ? html`<span class="muted">when the source changes</span>`
       : moment(nextAttemptAtMs, nowMs),
-    level === "ok" && mounts.length > 0 ? String(mounts.length) : mountsText(mounts),
+    String(mounts.length),
   ];
-}
-
-/** Returns for example `2 in-use, 1 refused; nydusd a, b`. */
-function mountsText(mounts: readonly MountView[]): string {
-  if (mounts.length === 0) return "not mounted";
-  const byState = Map.groupBy(mounts, ({ mount }) => mount.delivery);
-  const states = [...byState].map(([state, { length }]) =>
-    `${length} ${state === "none" ? "without a credential" : state}`
-  ).join(", ");
-  const daemons = [...new Set(mounts.map(({ daemon }) => daemon.id))];
-  const names = daemons.length > 3 ? `${daemons.length} nydusd` : `nydusd ${daemons.join(", ")}`;
-  return `${states}; ${names}`;
-}
-
-/** Lists mounts that are in no row of the images. */
-function unknownImageTable({ daemons }: AgentStatus): Markup | "" {
-  const rows = daemons.flatMap(({ id, instances }) =>
-    instances.filter(({ image }) => image === undefined)
-      .map(({ snapshotId, delivery, imageProblem = "" }) => [
-        snapshotId,
-        id,
-        delivery,
-        imageProblem,
-      ])
-  );
-  if (rows.length === 0) return "";
-  const title = "Mounts with an unknown image";
-  const columns = ["Snapshot", "nydusd", "Delivery", "Reason"];
-  return html`<h2>${title}</h2>
-${table(title, columns, rows.slice(0, MAX_ROWS))}`;
 }
 
 const DAEMON_COLUMNS = ["nydusd", "State", "Version", "Mode", "Mounts", "Discovered by", "Detail"];

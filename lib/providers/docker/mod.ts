@@ -6,6 +6,7 @@
 export { CredentialHelpers, type CredentialHelpersOptions } from "./credential_helper.ts";
 export {
   credentialsOf,
+  type DockerConfig,
   dockerServer,
   findAuth,
   parseDockerConfig,

@@ -40,13 +40,6 @@ export type KubeResult =
   | { readonly kind: "ok"; readonly value: Fields }
   | { readonly kind: "failed"; readonly failure: KubeFailure };
 
-/** Callbacks of a watch. */
-export interface KubeWatchHandler {
-  /** Called when the watch starts. */
-  started(): void;
-  event(event: Fields): void;
-}
-
 const TIMEOUT_MS = 30_000;
 const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
 /** A Secret has at most 1 MiB, a third more in base64, and its metadata is limited too. */
@@ -80,7 +73,7 @@ export class KubeClient {
   /** Watches until the watch ends. Returns the failure when it did not start. */
   async watch(
     spec: KubeCallSpec,
-    handler: KubeWatchHandler,
+    handler: { started(): void; event(event: Fields): void },
     options: CallOptions = {},
   ): Promise<KubeFailure | undefined> {
     const lines = {

@@ -12,7 +12,6 @@ import { ExecAuthenticator, type ExecEnvironment, ExecPluginError } from "./exec
 import {
   type ClientConfig,
   inClusterConfig,
-  type KubeconfigResult,
   type PemSource,
   readKubeconfig,
 } from "./kubeconfig.ts";
@@ -44,7 +43,8 @@ export class ConnectionResolver {
   readonly #options: ConnectionOptions;
   /** The last content of each file. */
   readonly #texts = new Map<string, string>();
-  #config: { readonly text: string; readonly config: ClientConfig } | undefined;
+  /** The last valid kubeconfig. */
+  #loaded: { readonly text: string; readonly config: ClientConfig } | undefined;
   #exec: ExecAuthenticator | undefined;
   #connection: { readonly key: string; readonly connection: KubeConnection } | undefined;
 
@@ -71,53 +71,42 @@ export class ConnectionResolver {
     }
   }
 
-  /** Returns all problems of the configuration, without calling the API server or a plugin. */
+  /** Returns the problems of the configuration, without calling the API server or a plugin. */
   async check(): Promise<readonly ConfigProblem[]> {
-    const file = this.#path() ?? "kubeconfig";
-    const problem = (error: unknown): ConfigProblem => ({
-      file,
-      place: "",
-      problem: messageOf(error),
-      remedy: "make it readable for the agent",
-    });
+    const path = this.#path();
+    const file = path ?? "kubeconfig";
     try {
-      const reading = await this.#readKubeconfig();
+      const text = path === undefined ? undefined : await this.#text(path);
+      const reading = text === undefined ? undefined : readKubeconfig(text, file);
       if (reading?.kind === "invalid") return reading.problems;
       const config = reading?.config ?? inClusterConfig(this.#options.env);
       if (config === undefined) {
-        const what = "the file does not exist, and the agent does not run in a pod";
-        return [{ file, place: "", problem: what, remedy: "set providers.kubesecret.kubeconfig" }];
+        const problem = "the file does not exist, and the agent does not run in a pod";
+        return [{ file, place: "", problem, remedy: "set providers.kubesecret.kubeconfig" }];
       }
       const { ca, cert, key, auth } = config;
-      const paths = [ca, cert, key].flatMap((pem) => pem?.kind === "file" ? pem.path : []);
-      if (auth.kind === "token-file") paths.push(auth.path);
-      const results = await Promise.all(
-        paths.map((path) => this.#requiredText(path).then(() => [], (error) => [problem(error)])),
-      );
-      return results.flat();
+      for (const pem of [ca, cert, key]) await this.#pem(pem);
+      if (auth.kind === "token-file") await this.#requiredText(auth.path);
+      return [];
     } catch (error) {
-      return [problem(error)];
+      const remedy = "make it readable for the agent";
+      return [{ file, place: "", problem: messageOf(error), remedy }];
     }
-  }
-
-  async #readKubeconfig(): Promise<KubeconfigResult & { readonly text: string } | undefined> {
-    const path = this.#path();
-    const text = path === undefined ? undefined : await this.#text(path);
-    if (path === undefined || text === undefined) return undefined;
-    if (this.#config?.text === text) return { kind: "config", ...this.#config };
-    return { ...readKubeconfig(text, path), text };
   }
 
   async #loadConfig(): Promise<ClientConfig | undefined> {
-    const reading = await this.#readKubeconfig();
-    if (reading === undefined) return inClusterConfig(this.#options.env);
-    if (reading.kind === "config" && reading.text !== this.#config?.text) {
-      this.#config = reading;
+    const path = this.#path();
+    const text = path === undefined ? undefined : await this.#text(path);
+    if (path === undefined || text === undefined) return inClusterConfig(this.#options.env);
+    if (text === this.#loaded?.text) return this.#loaded.config;
+    const reading = readKubeconfig(text, path);
+    if (reading.kind === "config") {
+      this.#loaded = { text, config: reading.config };
       this.#exec = undefined;
-    } else if (reading.kind === "invalid" && this.#config === undefined) {
+    } else if (this.#loaded === undefined) {
       throw new AgentError("invalid-config", reading.problems.map(formatProblem).join("; "));
     }
-    return this.#config?.config;
+    return this.#loaded.config;
   }
 
   /** Returns the path of the kubeconfig file. Of a list in `$KUBECONFIG`, only the first is read. */

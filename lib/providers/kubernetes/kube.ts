@@ -69,17 +69,14 @@ export class Kube {
 
   /** Returns the watches whose cache may be stale. */
   stale(): readonly StaleWatch[] {
-    const all = [
-      ...this.#node?.podProblems() ?? [],
-      ...this.#node?.serviceAccounts.problems() ?? [],
-      ...this.#secrets?.problems() ?? [],
+    const node = this.#node && [
+      ...this.#node.podProblems(),
+      ...this.#node.serviceAccounts.problems(),
     ];
-    const bySubject = new Map(
-      all.filter(({ stale }) => stale).map(({ subject, failure: { reason, detail } }) =>
-        [subject, { subject, reason, detail }] as const
-      ),
-    );
-    return [...bySubject.values()].slice(0, MAX_STALE);
+    const problems = this.#secrets?.problems() ?? node ?? [];
+    return problems.filter(({ stale }) => stale)
+      .map(({ subject, failure: { reason, detail } }) => ({ subject, reason, detail }))
+      .slice(0, MAX_STALE);
   }
 
   /** Returns all problems of the configuration, without calling the API server. */

@@ -50,35 +50,22 @@ function authsOf(object: Fields): Fields {
   const data = isFields(object["data"]) ? object["data"] : {};
   const encoded = stringOf(data[field]);
   if (encoded === "") throw invalid(`its field ${field} is missing or empty`);
-  const file = parse(decode(encoded, field), field);
+  const file = decode(encoded, field);
   if (field === ".dockercfg") return file;
   const auths = goField(file, "auths") ?? {};
   if (!isFields(auths)) throw invalid(`auths in ${field} is not an object`);
   return auths;
 }
 
-function decode(encoded: string, field: string): string {
-  let bytes: Uint8Array;
-  try {
-    bytes = Uint8Array.fromBase64(encoded);
-  } catch {
-    throw invalid(`its field ${field} is not base64`);
-  }
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw invalid(`its field ${field} is not UTF-8 text`);
-  }
-}
-
-function parse(text: string, field: string): Fields {
+function decode(encoded: string, field: string): Fields {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    const bytes = Uint8Array.fromBase64(encoded);
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch {
-    throw invalid(`its field ${field} is not JSON`);
+    // Reported below.
   }
-  if (!isFields(value)) throw invalid(`its field ${field} is not a JSON object`);
+  if (!isFields(value)) throw invalid(`its field ${field} is not a JSON object in base64`);
   return value;
 }
 

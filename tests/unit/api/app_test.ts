@@ -14,7 +14,6 @@ import {
 import { crowdedNode, hostileNode, oneImage } from "../observability/page/nodes.ts";
 import { NOW_MS, statusOf } from "../observability/status_of.ts";
 
-const OPTIONS = { checkIntervalMs: 60_000 };
 const FOUND: ApiCredential = {
   provider: "docker",
   credential: { kind: "basic", username: "u", password: new Secret("p") },
@@ -39,7 +38,7 @@ function fakeAgent(change: Partial<ApiAgent> = {}) {
     forget: note("forget", true),
     refused: note("refused", Promise.resolve("requested" as const)),
     explain: note("explain", Promise.resolve({ image: "a" })),
-    status: note("status", statusDocument(statusOf(), healthOf(statusOf(), NOW_MS, OPTIONS))),
+    status: note("status", statusDocument(statusOf(), healthOf(statusOf(), NOW_MS))),
     reconcile: note("reconcile", undefined),
     renew: note("renew", Promise.resolve([{ image: "a", result: "same" as const }])),
     logLevel: note("logLevel", "info" as const),
@@ -101,7 +100,7 @@ Deno.test("statusDocument: matches the schema of /v1/status, and is parsed to th
   const staleWatches = [{ subject: "s", reason: "source-unreachable", detail: "d" } as const];
   for (const { status } of [crowdedNode(), hostileNode(), oneImage()]) {
     const given = { ...status, criProxy, staleWatches, refusedConfig: ["a"], loopAgeMs: 0 };
-    const health = new HealthTracker().view(given, NOW_MS, OPTIONS);
+    const health = new HealthTracker().view(given, NOW_MS);
     const document = JSON.parse(JSON.stringify(statusDocument(given, health)));
     const { success, issues } = safeParse(RESPONSES.status, document);
     ok(success, JSON.stringify(issues?.[0]));

@@ -16,7 +16,7 @@ import { NOW_MS } from "../observability/status_of.ts";
 const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
 
 function replyOf(status: AgentStatus): StatusReply {
-  return { status, health: healthOf(status, NOW_MS, { checkIntervalMs: 60_000 }) };
+  return { status, health: healthOf(status, NOW_MS) };
 }
 
 /** Runs `status` against an agent that gives these answers; the last one repeats. */

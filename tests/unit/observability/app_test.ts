@@ -8,7 +8,7 @@ function appOf(status: AgentStatus = statusOf(), options: Partial<AppOptions> = 
   return createApp({
     metrics: { page: () => Promise.resolve({ contentType: "text/x", body: "m" }) },
     status: () => status,
-    health: () => healthOf(status, NOW_MS, { checkIntervalMs: 60_000 }),
+    health: () => healthOf(status, NOW_MS),
     allowedHosts: ["127.0.0.1"],
     now: () => 0,
     ...options,

@@ -2,14 +2,13 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { type AgentStatus, defined, type ImageStatus } from "../../../lib/model/mod.ts";
-import { findingsOf } from "../../../lib/observability/findings.ts";
+import { findingsOf } from "../../../lib/observability/health.ts";
 import { problemsOf } from "../../../lib/observability/problems.ts";
 import { createApp } from "../../../lib/observability/app.ts";
 import { type HealthLevel, healthOf, type HealthView } from "../../../lib/observability/mod.ts";
 import { LABEL_VALUES } from "../../../lib/observability/metrics.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
-const OPTIONS = { checkIntervalMs: 60_000 };
 const RANK: Readonly<Record<HealthLevel, number>> = { ok: 0, warning: 1, critical: 2 };
 const lastFailure = { reason: "plugin-failed", detail: "it failed", atMs: NOW_MS } as const;
 
@@ -82,7 +81,7 @@ Deno.test("healthOf: the worst finding determines the level, in any order", () =
   const areas = new Set<string>();
   fc.assert(
     fc.property(state, (status) => {
-      const view = healthOf(status, NOW_MS, OPTIONS);
+      const view = healthOf(status, NOW_MS);
       const findings = findingsOf(status, NOW_MS);
       for (const { area } of findings) areas.add(area);
       const levels = view.findings.map(({ severity }) => RANK[severity]);
@@ -102,7 +101,7 @@ Deno.test("healthOf: the worst finding determines the level, in any order", () =
         images: status.images.toReversed(),
         daemons: status.daemons.toReversed(),
       };
-      equal(healthOf(reversed, NOW_MS, OPTIONS).level, view.level);
+      equal(healthOf(reversed, NOW_MS).level, view.level);
     }),
     { numRuns: 500 },
   );
@@ -112,6 +111,7 @@ Deno.test("healthOf: the worst finding determines the level, in any order", () =
     "daemons",
     "deliveries",
     "discovery",
+    "loop",
     "reads",
     "sources",
   ];
@@ -165,13 +165,13 @@ function minimumRank({ images, daemons, problems, staleWatches = [], loopAgeMs =
 Deno.test("healthOf: the level is at least that of each problem in the status", () => {
   fc.assert(
     fc.property(state, (status) => {
-      const { level, summary } = healthOf(status, NOW_MS, OPTIONS);
+      const { level, summary } = healthOf(status, NOW_MS);
       ok(RANK[level] >= minimumRank(status), `${level}: ${summary}`);
       // Each mount alone, so that no other finding hides its own.
       for (const daemon of status.daemons) {
         for (const mount of daemon.instances) {
           const lone = statusOf({ daemons: [{ ...daemon, state: "running", instances: [mount] }] });
-          const view = healthOf(lone, NOW_MS, OPTIONS);
+          const view = healthOf(lone, NOW_MS);
           ok(RANK[view.level] >= minimumRank(lone), `${JSON.stringify(mount)}: ${view.summary}`);
         }
       }
@@ -188,8 +188,8 @@ Deno.test("healthOf: another problem does not lower the level", () => {
         images: [...status.images, oneImage],
         daemons: [...status.daemons, oneDaemon],
       };
-      const before = healthOf(status, NOW_MS, OPTIONS);
-      const after = healthOf(more, NOW_MS, OPTIONS);
+      const before = healthOf(status, NOW_MS);
+      const after = healthOf(more, NOW_MS);
       ok(RANK[after.level] >= RANK[before.level], `${before.summary}\n${after.summary}`);
     }),
     { numRuns: 500 },
@@ -199,7 +199,7 @@ Deno.test("healthOf: another problem does not lower the level", () => {
 Deno.test("createApp: page, JSON and /readyz?verbose have the same summary", async () => {
   await fc.assert(
     fc.asyncProperty(state, async (status) => {
-      const health: HealthView = healthOf(status, NOW_MS, OPTIONS);
+      const health: HealthView = healthOf(status, NOW_MS);
       const app = createApp({
         metrics: { page: () => Promise.resolve({ contentType: "text/plain", body: "" }) },
         status: () => status,

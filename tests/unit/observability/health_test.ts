@@ -6,15 +6,14 @@ import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
 const IMAGE = "registry.example/app:1";
 const HOUR_MS = 3_600_000;
-const OPTIONS = { checkIntervalMs: 60_000 };
 
 function health(parts: Partial<AgentStatus> = {}, nowMs = NOW_MS) {
-  return healthOf(statusOf(parts), nowMs, OPTIONS);
+  return healthOf(statusOf(parts), nowMs);
 }
 
 function starting(upMs: number) {
   const { firstReconcileAtMs: _, lastReconcileAtMs: __, ...rest } = statusOf();
-  return healthOf({ ...rest, startedAtMs: NOW_MS - upMs }, NOW_MS, OPTIONS);
+  return healthOf({ ...rest, startedAtMs: NOW_MS - upMs }, NOW_MS);
 }
 
 Deno.test("healthOf: reports the number of mounts and the next renewal of a healthy node", () => {
@@ -178,7 +177,7 @@ Deno.test("HealthTracker: shows a failure that a restart ends only after ten sec
   const tracker = new HealthTracker();
   const problems = [{ source: "root", subject: "/r", detail: "gone" } as const];
   const at = (seconds: number) =>
-    tracker.view(statusOf({ problems, loopAgeMs: 0 }), NOW_MS + seconds * 1_000, OPTIONS);
+    tracker.view(statusOf({ problems, loopAgeMs: 0 }), NOW_MS + seconds * 1_000);
   deepEqual([0, 9].map((seconds) => at(seconds).level), ["ok", "ok"]);
   const shown = at(10);
   deepEqual([shown.level, shown.findings[0]?.sinceMs], ["warning", NOW_MS]);
@@ -202,7 +201,7 @@ Deno.test("healthOf: reports a credential that is not renewed once, for its moun
 
 Deno.test("healthOf: the loop is stuck after three intervals and at least one minute", () => {
   const at = (agoMs: number, checkIntervalMs: number) =>
-    healthOf(statusOf({ lastReconcileAtMs: NOW_MS - agoMs }), NOW_MS, { checkIntervalMs });
+    healthOf(statusOf({ lastReconcileAtMs: NOW_MS - agoMs, checkIntervalMs }), NOW_MS);
   deepEqual([at(180_000, 60_000).live, at(180_001, 60_000).live], [true, false]);
   deepEqual([at(60_000, 1_000).live, at(60_001, 1_000).live], [true, false]);
   const stuck = at(720_000, 60_000);
@@ -334,7 +333,7 @@ Deno.test("HealthTracker: reports since when a finding has lasted, also when the
   const { provider: _, ...bare } = imageOf(IMAGE);
   const missing = statusOf({ images: [{ ...bare, provider: "adopted" }], loopAgeMs: 0 });
   const sinceMinutes = (minutes: number, status = missing) => {
-    const { findings } = tracker.view(status, NOW_MS + minutes * 60_000, OPTIONS);
+    const { findings } = tracker.view(status, NOW_MS + minutes * 60_000);
     return findings.map(({ sinceMs = NaN }) => (sinceMs - NOW_MS) / 60_000);
   };
   deepEqual(sinceMinutes(0), [0]);

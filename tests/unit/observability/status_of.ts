@@ -26,6 +26,7 @@ export function statusOf(parts: Partial<AgentStatus> = {}): AgentStatus {
     firstReconcileAtMs: NOW_MS - 3_590_000,
     lastReconcileAtMs: NOW_MS - 10_000,
     lastReconcileMs: 12,
+    checkIntervalMs: 60_000,
     images: [],
     daemons: [],
     problems: [],

@@ -1,6 +1,11 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { type Credential, parseImageReference, Secret } from "../../../lib/model/mod.ts";
+import {
+  type Credential,
+  parseImageReference,
+  repositoryReference,
+  Secret,
+} from "../../../lib/model/mod.ts";
 import { labelsProvider, PushedCredentials, type PushTarget } from "../../../lib/providers/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { pairs, requestFor } from "./exec_plugin/plugins.ts";
@@ -14,7 +19,7 @@ function image(ref: string): PushTarget {
 }
 
 Deno.test("PushedCredentials: prefers the image's credential to its registry's", () => {
-  using pushed = new PushedCredentials({ clock: new FakeClock() });
+  const pushed = new PushedCredentials({ clock: new FakeClock() });
   const found = (ref: string) => {
     const credential = pushed.lookup(parseImageReference(ref))?.credential;
     return credential?.kind === "basic" ? credential.password.reveal() : undefined;
@@ -32,36 +37,37 @@ Deno.test("PushedCredentials: prefers the image's credential to its registry's",
   equal(pushed.forget(image("registry.example.com/a:1")), false);
 });
 
-Deno.test("PushedCredentials: removes an expired credential and reports the change", async () => {
+Deno.test("PushedCredentials: removes an expired credential, but not its replacement", async () => {
   const clock = new FakeClock();
   const changes: PushTarget[] = [];
-  using pushed = new PushedCredentials({ clock, changed: (target) => changes.push(target) });
+  const pushed = new PushedCredentials({ clock, changed: (target) => changes.push(target) });
   const target = image("registry.example.com/a:1");
-  pushed.put(target, basic("short"), { validUntilMs: clock.wallMs() + 3_600_000 });
-  await clock.waiting();
-  await clock.advance(3_599_000);
-  deepEqual([pushed.size, changes.length], [1, 1]);
-  await clock.advance(1_000);
-  await clock.advance(0);
-  deepEqual([pushed.size, pushed.list(), changes], [0, [], [target, target]]);
+  const validUntilMs = clock.wallMs() + 1_000;
+  pushed.put(target, basic("short"), { validUntilMs });
+  pushed.put(image("registry.example.com/b:1"), basic("short"), { validUntilMs });
+  pushed.put(image("registry.example.com/b:1"), basic("long"));
+  await clock.advance(999);
+  equal(pushed.list().length, 2);
+  await clock.advance(1);
+  equal(pushed.lookup(parseImageReference("registry.example.com/a:1")), undefined);
+  equal(pushed.forget(target), false);
+  deepEqual([pushed.list().length, changes.length], [1, 3]);
 });
 
-Deno.test("PushedCredentials: keeps a replacement when the previous credential expires", async () => {
-  const clock = new FakeClock();
-  using pushed = new PushedCredentials({ clock });
-  const target = image("registry.example.com/a:1");
-  pushed.put(target, basic("short"), { validUntilMs: clock.wallMs() + 1_000 });
-  pushed.put(target, basic("long"));
-  await clock.advance(2_000);
-  equal(pushed.size, 1);
+Deno.test("PushedCredentials: returns the newest credential of a repository without a tag", () => {
+  const pushed = new PushedCredentials({ clock: new FakeClock() });
+  for (const tag of ["1", "2"]) pushed.put(image(`registry.example.com/a:${tag}`), basic(tag));
+  pushed.put(image("registry.example.com/ab:3"), basic("other"));
+  const found = pushed.lookup(repositoryReference("registry.example.com", "a"))?.credential;
+  equal(found?.kind === "basic" && found.password.reveal(), "2");
 });
 
 Deno.test("PushedCredentials: evicts the oldest credential at the limit", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 1_200 }), (count) => {
-      using pushed = new PushedCredentials({ clock: new FakeClock() });
+      const pushed = new PushedCredentials({ clock: new FakeClock() });
       for (let i = 0; i < count; i++) pushed.put(image(`registry.example.com/a:${i}`), basic("p"));
-      equal(pushed.size, Math.min(count, 1_000));
+      equal(pushed.list().length, Math.min(count, 1_000));
       ok(pushed.lookup(parseImageReference(`registry.example.com/a:${count - 1}`)));
     }),
     { numRuns: 5 },
@@ -70,7 +76,7 @@ Deno.test("PushedCredentials: evicts the oldest credential at the limit", () => 
 
 Deno.test("labelsProvider: is renewable only while a credential is pushed", async () => {
   const clock = new FakeClock();
-  using pushed = new PushedCredentials({ clock });
+  const pushed = new PushedCredentials({ clock });
   const provider = labelsProvider(clock, pushed);
   equal(provider.renewable, false);
   pushed.put(image("nginx"), basic("put"), { validUntilMs: clock.wallMs() + 1_000 });

@@ -181,6 +181,22 @@ Deno.test("CandidateSelector: returns to the previous candidate until it expires
   equal((await stage.select([issued("bad")], refused)).name, "bad");
 });
 
+Deno.test("CandidateSelector: keeps the old of two valid credentials until the new one works", async () => {
+  const stage = new Stage();
+  stage.verify = "never";
+  const [fresh, old] = [issued("new"), issued("old")];
+  const both = [fresh, old];
+  equal((await stage.select(both, using(old))).name, "old", "it works, and is offered");
+  const revoked = { ...using(old, false), readsRefused: true };
+  equal((await stage.select(both, revoked)).name, "new");
+  // Reads prove the new one; the old one is no longer offered, and stays as the fallback.
+  const late = new Stage();
+  late.verify = "never";
+  equal((await late.select([fresh], using(old))).name, "new");
+  const refused = { ...using(fresh, false), readsRefused: true };
+  equal((await late.select([fresh], refused)).name, "old", "while the new one is refused");
+});
+
 Deno.test("CandidateSelector: does not keep a credential of a service account that is no longer offered", async () => {
   const stage = new Stage();
   const named = issued("theirs");

@@ -2,8 +2,8 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { type AppOptions, createApp } from "../../../../lib/observability/app.ts";
 import { HEALTH_STATES, healthOf, ImageHistory } from "../../../../lib/observability/mod.ts";
-import { imageViews } from "../../../../lib/observability/image_view.ts";
-import { guideLink } from "../../../../lib/observability/page/components.ts";
+import { earlierCredentialUse, imageViews } from "../../../../lib/observability/image_view.ts";
+import { guideLink } from "../../../../lib/observability/page/layout.ts";
 import style from "../../../../lib/observability/page/style.css" with { type: "text" };
 import { FINDING_CODES } from "../../../../lib/observability/problems.ts";
 import { GUIDES } from "../../../../lib/assets/mod.ts";
@@ -14,7 +14,7 @@ function appOf({ status, history }: Stage, options: Partial<AppOptions> = {}) {
   return createApp({
     metrics: { page: () => Promise.resolve({ contentType: "text/plain", body: "" }) },
     status: () => status,
-    health: () => healthOf(status, NOW_MS, { checkIntervalMs: 60_000 }),
+    health: () => healthOf(status, NOW_MS),
     history: (image) => history.of(image),
     allowedHosts: ["127.0.0.1"],
     now: () => 0,
@@ -230,8 +230,6 @@ Deno.test("imagePage: shows facts, mounts, provider results and history", async 
   match(page, /cq1x0 \(running, dedicated, 2\.4\.4\)/);
   match(page, /no-entry-for-registry/);
   match(page, /its previous credential is in use/);
-  match(page, /kubelet has precedence and has a credential/);
-  match(page, /it has credentials only while an image is pulled/);
   match(page, /3 times in 2m/);
   match(page, /nydus-auth-agent explain registry\.example\.com\/team\/app:v1/);
   const order = ["credential-delivered", "credential-renewed", "renewal-failed"];
@@ -304,6 +302,26 @@ Deno.test("imageViews: returns every health state with its level", () => {
   for (const { word, level } of views) {
     equal(level === "ok", ["valid", "renewing", "pending", "public"].includes(word), word);
   }
+});
+
+Deno.test("earlierCredentialUse: returns the last user of the credential before the current one", () => {
+  const use = (mounts: readonly Parameters<typeof mountOf>[1][], image = imageOf("i")) => {
+    const instances = mounts.map((more, i) => mountOf(`${i}`, { image: "i", ...more }));
+    const status = statusOf({ images: [image], daemons: [daemonOf("d", instances)] });
+    const [view] = imageViews(status, NOW_MS);
+    return view && earlierCredentialUse(view, NOW_MS);
+  };
+  const done = (secondsAgo: number) =>
+    ({ delivery: "in-use", deliveredAtMs: NOW_MS - secondsAgo * 1_000 }) as const;
+  equal(use([done(9), done(5)]), "not used by any mount; the last was d/1, 5s ago");
+  for (
+    const delivery of ["pending", "refused", "unreachable", "unsupported", "withheld"] as const
+  ) {
+    equal(use([done(9), { delivery }]), "still used by d/1", delivery);
+  }
+  equal(use([{ ...done(9), delivery: "file-only", behindSinceMs: 1 }]), "still used by d/0");
+  equal(use([{ delivery: "in-use" }]), undefined, "delivered before the agent started");
+  equal(use([done(9)], imageOf("i", { provider: "adopted" })), undefined);
 });
 
 /** Returns the relative luminance as defined by WCAG 2.2. */

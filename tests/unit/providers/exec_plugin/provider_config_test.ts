@@ -44,7 +44,7 @@ Deno.test("readProviderConfig: converts numbers and booleans to strings, as the 
   apiVersion: credentialprovider.kubelet.k8s.io/v1
   matchImages: [127.0.0.1, 10]
   defaultCacheDuration: 1h
-  args: [1, 0x10, 010, 1.5, yes, off, ~, "007", 12:30, 2026-01-01, 1234567.5, 1_000]
+  args: [1, 0x10, 010, 1.5, yes, off, ~, "007", 12:30, 2026-01-01, 1_000]
   env: [{name: PORT, value: 8080}, {name: FLAG, value: on}, {name: __proto__, value: x}]
 `);
   deepEqual(problems, []);
@@ -60,7 +60,6 @@ Deno.test("readProviderConfig: converts numbers and booleans to strings, as the 
     "007",
     "12:30",
     "2026-01-01",
-    "1.2345675e+06",
     "1000",
   ]);
   deepEqual(Object.entries(plugins[0]?.env ?? {}), [["PORT", "8080"], ["FLAG", "true"], [

@@ -2,13 +2,14 @@ import {
   type AgentEvent,
   defined,
   type Observer,
+  type PluginStatus,
+  PROVIDER_NAMES,
   type ProviderName,
-  type ProviderNote,
+  type ProviderStatus,
   type ReasonCode,
   setNewest,
 } from "../model/mod.ts";
-import { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_events.ts";
-import { logLinesOf } from "./log_lines.ts";
+import { LOG_EVENTS, type LogEventName, type LogLevel, logLinesOf } from "./log_lines.ts";
 import { safeText } from "./redact.ts";
 
 /** An event of an image, which may have occurred several times. */
@@ -28,7 +29,6 @@ export interface ProviderResult {
   readonly outcome: "found" | "none" | "failed";
   readonly reason: ReasonCode;
   readonly detail?: string;
-  readonly notes: readonly ProviderNote[];
   readonly atMs: number;
 }
 
@@ -54,7 +54,6 @@ export const MAX_SLOTS = 49;
 
 const MAX_IMAGES = 2_000;
 const MAX_ENTRIES = 40;
-const MAX_NOTES = 50;
 const MAX_TEXT = 500;
 /** Problems can alternate: an equal entry is searched among this many of the last ones. */
 const REPEAT_SPAN = 4;
@@ -88,20 +87,19 @@ export class ImageHistory implements Observer {
     const record = this.#record(event.image);
     const atMs = this.#now();
     if (event.kind === "provider-queried") {
-      const { provider, outcome, reason, detail, notes = [] } = event;
+      const { provider, outcome, reason, detail } = event;
       record.results.set(provider, {
         provider,
         outcome,
         reason,
-        ...defined({ detail: safeDetail(detail) }),
-        notes: notes.slice(0, MAX_NOTES).map(safeNote),
+        ...(detail !== undefined && { detail: safeText(detail, MAX_TEXT) }),
         atMs,
       });
     }
     if (event.kind === "credential-renewed") addRenewal(record, "succeeded", atMs);
     if (event.kind === "renewal-failed") addRenewal(record, "failed", atMs);
-    for (const { event: name, message, isRecoveryOnly } of logLinesOf(event)) {
-      if (isRecoveryOnly || EXCLUDED.includes(name)) continue;
+    for (const { event: name, message, recovery } of logLinesOf(event)) {
+      if (recovery?.event === name || EXCLUDED.includes(name)) continue;
       addEntry(record, name, safeText(message, MAX_TEXT), atMs);
     }
   }
@@ -159,11 +157,71 @@ function addRenewal(
   if (renewals.length > MAX_SLOTS) renewals.shift();
 }
 
-function safeNote({ subject, reason, detail }: ProviderNote): ProviderNote {
-  const safe = { subject: safeText(subject, MAX_TEXT), reason };
-  return { ...safe, ...defined({ detail: safeDetail(detail) }) };
-}
+/** Configuration files name the plugins, in any number. */
+const MAX_PLUGINS = 200;
 
-function safeDetail(detail: string | undefined): string | undefined {
-  return detail === undefined ? undefined : safeText(detail, MAX_TEXT);
+/** Counts requests to providers and executions of plugins and credential helpers. */
+export class ProviderStats implements Observer {
+  readonly #now: () => number;
+  readonly #providers = new Map<ProviderName, ProviderStatus>(
+    PROVIDER_NAMES.map((name) => [name, { name, requests: 0, failures: 0 }]),
+  );
+  readonly #plugins = new Map<string, PluginStatus>();
+
+  /** @param now Returns the wall time in ms. */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  notify(event: AgentEvent): void {
+    if (event.kind === "provider-queried") this.#countRequest(event);
+    if (event.kind === "plugin-executed") this.#countExecution(event);
+  }
+
+  /** Returns all providers in the order of the chain, and the executed plugins by name. */
+  status(): {
+    readonly providers: readonly ProviderStatus[];
+    readonly plugins: readonly PluginStatus[];
+  } {
+    const plugins = [...this.#plugins.values()].sort((a, b) => a.name < b.name ? -1 : 1);
+    return { providers: [...this.#providers.values()], plugins };
+  }
+
+  #countRequest(event: Extract<AgentEvent, { kind: "provider-queried" }>): void {
+    const { provider: name, outcome, reason, detail = "" } = event;
+    const before = this.#providers.get(name);
+    if (before === undefined) return;
+    const atMs = this.#now();
+    const failed = outcome === "failed";
+    this.#providers.set(name, {
+      ...before,
+      requests: before.requests + 1,
+      failures: before.failures + (failed ? 1 : 0),
+      last: { outcome, reason, atMs },
+      ...(failed && { lastFailure: { reason, detail: safeText(detail, MAX_TEXT), atMs } }),
+    });
+  }
+
+  #countExecution(event: Extract<AgentEvent, { kind: "plugin-executed" }>): void {
+    const { plugin: name, provider, result, durationMs, detail = "" } = event;
+    const key = `${provider} ${name}`;
+    const before = this.#plugins.get(key);
+    if (before === undefined && this.#plugins.size >= MAX_PLUGINS) return;
+    const lastAtMs = this.#now();
+    const failed = result === "failure" || result === "timeout";
+    const lastFailure = failed
+      ? { detail: `${result}: ${safeText(detail, MAX_TEXT)}`, atMs: lastAtMs }
+      : before?.lastFailure;
+    this.#plugins.set(key, {
+      name,
+      provider,
+      executions: (before?.executions ?? 0) + 1,
+      failures: (before?.failures ?? 0) + (failed ? 1 : 0),
+      lastAtMs,
+      lastResult: result,
+      lastDurationMs: durationMs,
+      longestDurationMs: Math.max(before?.longestDurationMs ?? 0, durationMs),
+      ...defined({ lastFailure }),
+    });
+  }
 }
