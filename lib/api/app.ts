@@ -1,6 +1,6 @@
 import { type Context, Hono } from "hono";
 import { type BaseIssue, safeParse } from "valibot";
-import { AgentError, Deadline } from "../model/mod.ts";
+import { AgentError, Deadline, defined } from "../model/mod.ts";
 import { withTextTimes } from "../observability/mod.ts";
 import type { ApiAgent, ApiOptions } from "./port.ts";
 import { ApiError, type Route, ROUTES } from "./routes.ts";
@@ -30,22 +30,23 @@ export function createApi({ agent, version }: ApiOptions): Hono {
   });
   app.notFound((c) => {
     const known = ROUTES.filter(({ path }) => path === c.req.path).map(({ method }) => method);
-    if (known.length === 0) return errorResponse(c, 404, "not-found", "unknown path");
+    if (known.length === 0) throw new ApiError(404, "not-found", "unknown path");
     c.header("allow", known.join(", "));
-    return errorResponse(c, 405, "method-not-allowed", `use ${known.join(" or ")}`);
+    throw new ApiError(405, "method-not-allowed", `use ${known.join(" or ")}`);
   });
   app.onError((error, c) => {
-    if (error instanceof ApiError) {
-      const { status, code, message, details } = error;
-      return errorResponse(c, status, code, message, details);
-    }
-    if (error instanceof AgentError) return errorResponse(c, 400, error.code, error.message);
-    if (error instanceof DOMException && ["TimeoutError", "AbortError"].includes(error.name)) {
-      return errorResponse(c, 504, "timeout", "the providers did not respond in time");
-    }
-    return errorResponse(c, 500, "internal-error", "unexpected error");
+    const { status, code, message, details } = apiErrorOf(error);
+    return c.json({ error: defined({ code, message, details }) }, status);
   });
   return app;
+}
+
+function apiErrorOf(error: Error): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof AgentError) return new ApiError(400, error.code, error.message);
+  return error instanceof DOMException && ["TimeoutError", "AbortError"].includes(error.name)
+    ? new ApiError(504, "timeout", "the providers did not respond in time")
+    : new ApiError(500, "internal-error", "unexpected error");
 }
 
 async function respond(c: Context, agent: ApiAgent, route: Route<never>): Promise<Response> {
@@ -97,14 +98,4 @@ function problemOf(name: keyof typeof REQUESTS, issue: BaseIssue<unknown>): stri
 /** Names of labels come from the client. */
 function placeOf(path: readonly string[]): string {
   return path[0] === "labels" ? "labels" : path.join(".") || "body";
-}
-
-function errorResponse(
-  c: Context,
-  status: 400 | 404 | 405 | 415 | 500 | 504,
-  code: string,
-  message: string,
-  details: readonly string[] = [],
-): Response {
-  return c.json({ error: { code, message, ...(details.length > 0 && { details }) } }, status);
 }

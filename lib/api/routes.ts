@@ -161,20 +161,20 @@ export const ROUTES: readonly Route<never>[] = [
 /** An error for the client. Its message never contains a secret. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
-  readonly status: 400 | 404 | 415;
+  readonly status: 400 | 404 | 405 | 415 | 500 | 504;
   readonly code: string;
-  readonly details: readonly string[];
+  readonly details: readonly string[] | undefined;
 
   constructor(
     status: ApiError["status"],
     code: string,
     message: string,
-    details: readonly string[] = [],
+    details?: readonly string[],
   ) {
     super(message);
-    this.details = details;
     this.status = status;
     this.code = code;
+    this.details = details;
   }
 }
 

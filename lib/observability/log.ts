@@ -139,7 +139,7 @@ class RepeatFilter {
     const known = this.#repeats.get(subject);
     if (known !== undefined && (continues || known.signature === signature)) {
       known.count++;
-      return isPowerOfTen(known.count) ? known.count : undefined;
+      return /^10*$/.test(String(known.count)) ? known.count : undefined;
     }
     this.#repeats.delete(subject);
     if (this.#repeats.size >= MAX_REPEATS) {
@@ -167,12 +167,6 @@ class RepeatFilter {
       if (subject.startsWith(ended)) this.#repeats.delete(subject);
     }
   }
-}
-
-function isPowerOfTen(count: number): boolean {
-  let power = 1;
-  while (power < count) power *= 10;
-  return power === count;
 }
 
 /** Formats as a JSON line. LogTape's formatter writes other level names than its text formatter. */

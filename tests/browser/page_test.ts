@@ -82,6 +82,9 @@ Deno.test({
     const focused = () => tab.eval<string>("document.activeElement.outerHTML");
     const announcement = () =>
       tab.eval<string>("document.getElementById('announcement').textContent");
+    // The page of an image has details.
+    const image = server.stage.status.images[0]?.image ?? "";
+    await tab.go(`${server.url}/images?ref=${encodeURIComponent(image)}`);
     await tab.eval("document.querySelector('details').open = true");
     for (const what of ["main a", "main summary"]) {
       await tab.eval(`document.querySelector('${what}').focus()`);
@@ -91,6 +94,7 @@ Deno.test({
       equal(await tab.eval<boolean>("document.querySelector('details').open"), true);
     }
     equal(await announcement(), "", "an unchanged summary is not announced");
+    await tab.go(server.url);
     server.stage = crowdedNode(5);
     await tab.eval(refresh);
     equal(await title(), "nydus-auth-agent: critical");

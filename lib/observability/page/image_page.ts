@@ -1,7 +1,6 @@
 import { html } from "hono/html";
 import { type AgentStatus, formatDuration, printable, REASON_CODES } from "../../model/mod.ts";
-import type { HealthLevel } from "../health.ts";
-import type { HistoryEntry, ImageRecord, ProviderResult, RenewalSlot } from "../history.ts";
+import type { ImageRecord, ProviderResult, RenewalSlot } from "../history.ts";
 import {
   HEALTH_STATES,
   type ImageView,
@@ -60,21 +59,15 @@ ${historyTable(record, ref, nowMs)}`,
 
 /** Renders the page for an image that is not known. */
 export function unknownImagePage(ref: string): Markup {
-  const summary = ref === ""
-    ? "no image specified: /images?ref=REF"
-    : `${ref} is not mounted on this node and was not mounted recently`;
+  const summary = "this image is not mounted on this node and was not mounted recently";
   return layout({
     title: "unknown image",
-    heading: ref === "" ? "No image" : ref,
+    heading: ref,
     level: "ok",
     summary: summaryBlock({ level: "ok", summary }),
     body: html`<p><a href="/">All images</a></p>
-${
-      ref === ""
-        ? ""
-        : html`<p>To see which credential the image would get, and why, run on the node:
-<code>nydus-auth-agent explain ${shellQuote(ref)}</code></p>`
-    }`,
+<p>To see which credential it would get, and why, run on the node:
+<code>nydus-auth-agent explain ${shellQuote(ref)}</code></p>`,
   });
 }
 
@@ -163,17 +156,9 @@ function resultTable(view: ImageView | undefined, { results }: ImageRecord, nowM
 }
 
 function outcomeCell(outcome: ProviderResult["outcome"], isInUse: boolean): Cell {
-  const previous = "; its previous credential is in use";
-  switch (outcome) {
-    case "found":
-      return word("ok", isInUse ? "found, in use" : "found");
-    case "none":
-      return isInUse ? `none${previous}` : "none";
-    case "failed":
-      return html`${word("warning", "failed")}${isInUse ? previous : ""}`;
-    default:
-      return outcome satisfies never;
-  }
+  const level = outcome === "failed" ? "warning" : "ok";
+  const inUse = outcome === "found" ? ", in use" : "; its previous credential is in use";
+  return html`${outcome === "none" ? "none" : word(level, outcome)}${isInUse ? inUse : ""}`;
 }
 
 const DAY_MS = 24 * 3_600_000;
@@ -219,16 +204,14 @@ function timeline(renewals: readonly RenewalSlot[], nowMs: number): Markup {
 function historyTable({ entries }: ImageRecord, ref: string, nowMs: number): Markup {
   const rows = entries.map(({ atMs, firstAtMs, count, event, level, text }): Cell[] => [
     moment(atMs, nowMs),
-    level === "warning" || level === "error" ? word(LEVELS[level], event) : event,
+    level === "warning" || level === "error"
+      ? word(level === "error" ? "critical" : level, event)
+      : event,
     withoutName(text, ref),
     count === 1 ? "" : `${count} times in ${formatDuration(atMs - firstAtMs)}`,
   ]);
   return table("History", ["Time", "Event", "Message", "Count"], rows);
 }
-
-const LEVELS = { warning: "warning", error: "critical" } as const satisfies Partial<
-  Record<HistoryEntry["level"], HealthLevel>
->;
 
 /** Shortens a log message on the page of the image that it names. */
 function withoutName(text: string, ref: string): string {

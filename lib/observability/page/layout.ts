@@ -132,9 +132,7 @@ function tableCell(label: string, cell: Cell, isHeader: boolean): Markup {
 
 /** Renders a word in the color of a level. */
 export function word(level: HealthLevel, text: string, meaning = ""): Markup {
-  return meaning === ""
-    ? html`<span class="word ${level}">${text}</span>`
-    : html`<span class="word ${level}" title="${meaning}">${text}</span>`;
+  return html`<span class="word ${level}" title="${meaning}">${text}</span>`;
 }
 
 /** Renders a time relative to now, with the absolute time as its machine-readable value. */

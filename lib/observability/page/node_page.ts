@@ -54,7 +54,14 @@ export function nodePage(status: AgentStatus, health: HealthView, filter: ImageF
   const first = (page - 1) * MAX_ROWS;
   const imageRows = matching.slice(first, first + MAX_ROWS).map((view) => imageRow(view, nowMs));
   const [worst] = health.findings;
-  const daemonRows = sortDaemons(daemons).slice(0, MAX_ROWS).map(daemonRow);
+  const daemonRows = daemons.toSorted((a, b) =>
+    Number(a.state === "running") - Number(b.state === "running") || (a.id < b.id ? -1 : 1)
+  ).slice(0, MAX_ROWS).map(daemonRow);
+  const omitted = daemons.length <= MAX_ROWS
+    ? ""
+    : html`<p class="muted">The other ${
+      daemons.length - MAX_ROWS
+    } are in the <a href="/v1/status">JSON status</a>.</p>`;
   return layout({
     title: `${hostname ?? "nydus-auth-agent"}: ${health.level}`,
     heading: `nydus-auth-agent${hostname === undefined ? "" : ` on ${hostname}`}`,
@@ -66,10 +73,9 @@ ${otherProblems(health, nowMs)}
 ${views.length < FILTER_MIN_IMAGES ? "" : filterForm(views, filter)}
 ${table("Images", IMAGE_COLUMNS, imageRows)}
 ${pages === 1 ? "" : pageLinks(filter, page, pages, matching.length)}
-${views.length > 0 ? stateLegend() : ""}
 <h2 id="nydusd">nydusd</h2>
 ${table("Daemons", DAEMON_COLUMNS, daemonRows)}
-${omittedRows(daemons.length)}
+${omitted}
 ${providerTable(status)}
 ${pluginTable(status)}
 ${footer(status)}`,
@@ -143,21 +149,6 @@ function pageLinks({ text, state }: ImageFilter, page: number, pages: number, co
   `;
 }
 
-/** Explains the states for devices without a pointer, which cannot show titles. */
-function stateLegend(): Markup {
-  return html`
-    <details id="states">
-      <summary class="small">Health states</summary>
-      <dl>${Object.values(HEALTH_STATES).map(({ label, meaning }) =>
-        html`
-          <dt>${label}</dt>
-          <dd>${meaning}</dd>
-        `
-      )}</dl>
-    </details>
-  `;
-}
-
 /** Lists the findings except the first, which is in the summary. */
 function otherProblems({ findings }: HealthView, nowMs: number): Markup | "" {
   const others = findings.slice(1);
@@ -212,22 +203,10 @@ function imageRow({ image, mounts, word: state, level }: ImageView, nowMs: numbe
 
 const DAEMON_COLUMNS = ["nydusd", "State", "Version", "Mode", "Mounts", "Discovered by", "Detail"];
 
-function sortDaemons(daemons: readonly DaemonStatus[]): readonly DaemonStatus[] {
-  return daemons.toSorted((a, b) =>
-    Number(a.state === "running") - Number(b.state === "running") || (a.id < b.id ? -1 : 1)
-  );
-}
-
 function daemonRow(daemon: DaemonStatus): Cell[] {
   const { id, state, version = "", mode = "", instances, source, stateDetail = "" } = daemon;
   const level = state === "unresponsive" || state === "broken" ? "warning" : "ok";
   return [id, word(level, state), version, mode, String(instances.length), source, stateDetail];
-}
-
-function omittedRows(count: number): Markup | "" {
-  if (count <= MAX_ROWS) return "";
-  return html`<p class="muted">${count - MAX_ROWS} more rows are in the
-<a href="/v1/status">JSON status</a>.</p>`;
 }
 
 function providerTable({ providers, enabledProviders, nowMs }: AgentStatus): Markup | "" {
