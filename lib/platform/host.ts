@@ -112,7 +112,7 @@ async function numberFromShell(command: string): Promise<number | undefined> {
 /** Newer versions of Deno allow a shell to read the list, but not the program itself. */
 async function openDescriptors(): Promise<number | undefined> {
   try {
-    return [...Deno.readDirSync("/proc/self/fd")].length - 1; // without that of the list
+    return (await Array.fromAsync(Deno.readDir("/proc/self/fd"))).length - 1; // without that of the list
   } catch {
     return await numberFromShell(`set -- /proc/${Deno.pid}/fd/*; echo $#`);
   }

@@ -129,10 +129,11 @@ export class MessageReader {
   /** Reads a complete body of at most `maxBytes`. */
   async wholeBody(framing: BodyFraming, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
     if (framing.kind === "length" && framing.length <= Math.min(maxBytes, MIN_BUFFER_BYTES)) {
-      for (let rest = framing.length; rest > this.#end - this.#start;) {
-        if (!await this.#fill(rest)) throw new HttpMessageError("incomplete");
+      const { length } = framing;
+      while (this.#end - this.#start < length) {
+        if (!await this.#fill(length)) throw new HttpMessageError("incomplete");
       }
-      return this.#take(framing.length);
+      return this.#take(length);
     }
     const chunks = await Array.fromAsync(this.body(framing, maxBytes));
     const whole = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0));
