@@ -48,8 +48,8 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["assets", { packages: [], external: [] }],
 ]);
 
-/** The file that may import the simulator: the command line program. */
-const DEMO = /^lib\/cli\/program\.ts$/;
+/** The file that may import the simulator: the table of commands. */
+const DEMO = /^lib\/cli\/commands\.ts$/;
 
 const SPECIFIER =
   /(?:^|\n)(?:import|export)\b[^"';]*?\bfrom\s+"([^"]+)"|\bimport\(\s*"([^"]+)"\s*\)|(?:^|\n)import\s+"([^"]+)"/g;

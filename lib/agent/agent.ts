@@ -8,7 +8,6 @@ import {
   type AgentStatus,
   defined,
   formatProblem,
-  type ImageReference,
   messageOf,
   type Observer,
   PROVIDER_NAMES,
@@ -47,21 +46,26 @@ export interface Agent extends AsyncDisposable {
   reconfigure(config: AgentConfig): Promise<readonly string[]>;
   status(): AgentStatus;
   /** Parts that the local API uses. */
-  readonly api: Pick<ApiParts, "config" | "chain" | "onDemand" | "pushed" | "reconcile">;
+  readonly api: ApiParts;
 }
 
 /** Objects that are built from one configuration; a reload replaces all of them. */
 interface ConfiguredParts extends AsyncDisposable {
+  readonly config: AgentConfig;
   readonly stages: ReconcileStages;
   readonly chain: OpenChain;
   readonly discovery: Discovery;
-  readonly nodePaths: readonly string[];
 }
 
-/** A configuration and the parts that were built from it. */
-interface Configured {
-  readonly config: AgentConfig;
-  readonly parts: ConfiguredParts;
+/** Objects that stay the same over reloads. */
+interface SharedParts {
+  readonly http: ReturnType<typeof createUnixHttp>;
+  readonly criProxy: CriProxy;
+  readonly pushed: PushedCredentials;
+  /** Aborted when the agent stops. */
+  readonly signal: AbortSignal;
+  /** The loop; undefined while it is built. */
+  readonly reconciler: () => Reconciler | undefined;
 }
 
 /** Differs between nodes and survives restarts: spreads the renewals of a fleet. */
@@ -80,32 +84,18 @@ export async function createAgent(
   await removeLeftovers(config, observer);
   await using resources = new AsyncDisposableStack();
   const stop = new AbortController();
-  const recheck = (image?: ImageReference) => reconciler.recheck(image);
-  const exited = () => reconciler.trigger("node-changed");
-  const shared = openShared(context, observer, resources, { recheck, exited });
-  const { criProxy, pushed, probe } = shared;
-  const build = partsBuilder(context, observer, { ...shared, signal: stop.signal });
-  let current: Configured = { config, parts: await build(config) };
-  resources.defer(() => current.parts[Symbol.asyncDispose]());
+  let started: Reconciler | undefined;
+  const shared = openShared(context, observer, resources, stop.signal, () => started);
+  const { criProxy, pushed } = shared;
+  const probe = new RegistryProbe({ http: resources.use(createRegistryHttp()), clock });
+  let current = await buildParts(context, observer, shared, config);
+  resources.defer(() => current[Symbol.asyncDispose]());
   const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
   const verify = () => current.config.delivery.verify;
   const selector = new CandidateSelector({ probe, clock, observer, verify });
   const common = { store, observer, clock, inUseDelayMs, selector };
-  const reconciler = new Reconciler(common, current.parts.stages);
-  criProxy.onPull((image) => {
-    // A mount of the image is about to appear: discover it before its first reads.
-    reconciler.recheck(image);
-    reconciler.trigger("node-changed");
-  });
-  const watches = resources.use(new Watches(context, () => current.parts, reconciler, observer));
-  watches.update();
+  const reconciler = started = new Reconciler(common, current.stages);
   resources.defer(() => stop.abort(new DOMException("the agent is stopping", "AbortError")));
-  const use = (next: Configured) => {
-    current = next;
-    watches.update();
-    store.reconfigure(next.config.renewal, clock.wallMs());
-    reconciler.replace(next.parts.stages);
-  };
   const owned = resources.move();
   return {
     async run(options) {
@@ -113,22 +103,28 @@ export async function createAgent(
       await reconciler.run(options);
     },
     async reconfigure(next) {
-      const differences = configDifferences(current.config, next);
-      const parts = await build(next, current.parts);
-      await replace(current, { config: next, parts }, { criProxy, use });
-      return differences;
+      const before = current;
+      current = await buildParts(context, observer, shared, next, before);
+      store.reconfigure(next.renewal, clock.wallMs());
+      reconciler.replace(current.stages);
+      await criProxy.apply(next.providers.cri);
+      await before[Symbol.asyncDispose]();
+      return configDifferences(before.config, next);
     },
     status() {
       return {
         ...reconciler.status(),
         ...defined({ criProxy: criProxy.status() }),
         ...process,
-        ...statusOf(current),
+        configHash: current.config.hash,
+        checkIntervalMs: current.config.renewal.checkIntervalMs,
+        staleWatches: current.chain.staleWatches(),
+        enabledProviders: PROVIDER_NAMES.filter((name) => current.config.providers[name].enabled),
       };
     },
     api: {
       config: () => current.config,
-      chain: () => current.parts.chain.chain,
+      chain: () => current.chain.chain,
       onDemand: reconciler.onDemand,
       pushed,
       reconcile: () => reconciler.trigger("requested"),
@@ -137,60 +133,29 @@ export async function createAgent(
   };
 }
 
-/** Objects that stay the same over reloads. */
-interface Shared {
-  readonly http: ReturnType<typeof createUnixHttp>;
-  readonly probe: RegistryProbe;
-  readonly criProxy: CriProxy;
-  readonly pushed: PushedCredentials;
-  readonly onLateAnswer: (image: ImageReference) => void;
-}
-
 function openShared(
   context: Context,
   observer: Observer,
   resources: AsyncDisposableStack,
-  { recheck, exited }: {
-    readonly recheck: (image?: ImageReference) => void;
-    readonly exited: () => void;
-  },
-): Shared {
-  const { clock } = context;
+  signal: AbortSignal,
+  reconciler: SharedParts["reconciler"],
+): SharedParts {
   const changed = (target: PushTarget) =>
-    recheck(target.kind === "image" ? target.image : undefined);
+    reconciler()?.recheck(target.kind === "image" ? target.image : undefined);
+  const nodeChanged = () => reconciler()?.trigger("node-changed");
+  const criProxy = resources.use(new CriProxy(context, observer));
+  criProxy.onPull((image) => {
+    // A mount of the image is about to appear: discover it before its first reads.
+    reconciler()?.recheck(image);
+    nodeChanged();
+  });
   return {
-    http: resources.use(createUnixHttp({ exited })),
-    probe: new RegistryProbe({ http: resources.use(createRegistryHttp()), clock }),
-    criProxy: resources.use(new CriProxy(context, observer)),
-    pushed: new PushedCredentials({ clock, changed }),
-    onLateAnswer: recheck,
+    http: resources.use(createUnixHttp({ exited: nodeChanged })),
+    criProxy,
+    pushed: new PushedCredentials({ clock: context.clock, changed }),
+    signal,
+    reconciler,
   };
-}
-
-/** Returns the part of the status that depends on the current configuration. */
-function statusOf({ config, parts }: Configured) {
-  return {
-    configHash: config.hash,
-    checkIntervalMs: config.renewal.checkIntervalMs,
-    staleWatches: parts.chain.staleWatches(),
-    enabledProviders: PROVIDER_NAMES.filter((name) => config.providers[name].enabled),
-  };
-}
-
-/** Switches between configurations; when a step fails, returns to the one before. */
-async function replace(
-  from: Configured,
-  to: Configured,
-  { criProxy, use }: { readonly criProxy: CriProxy; readonly use: (next: Configured) => void },
-): Promise<void> {
-  await using undo = new AsyncDisposableStack();
-  undo.use(to.parts);
-  undo.defer(() => criProxy.apply(from.config.providers.cri));
-  await criProxy.apply(to.config.providers.cri);
-  undo.defer(() => use(from));
-  use(to);
-  undo.move(); // nothing fails from here on
-  await from.parts[Symbol.asyncDispose]();
 }
 
 /** Returns the build and the node's name. A compiled binary cannot read the name from `/proc`. */
@@ -224,99 +189,66 @@ async function removeLeftovers(
   await remove(dirname(pulls), basename(pulls), 0);
 }
 
-/** Returns a function that builds the parts of a configuration. */
-function partsBuilder(
+/**
+ * Builds the parts of a configuration, and watches what they depend on. Takes over the caches of the
+ * previous parts.
+ */
+async function buildParts(
   context: Context,
   observer: Observer,
-  { http, criProxy, pushed, onLateAnswer, signal }: Shared & { readonly signal: AbortSignal },
-): (config: AgentConfig, previous?: ConfiguredParts) => Promise<ConfiguredParts> {
+  { http, criProxy, pushed, signal, reconciler }: SharedParts,
+  config: AgentConfig,
+  previous?: ConfiguredParts,
+): Promise<ConfiguredParts> {
+  const { files } = context;
+  const { node, delivery, renewal } = config;
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
-  const { files } = context;
-  return async (config, previous) => {
-    const { node, delivery, renewal } = config;
-    const hosts = approvedHostsOf(config);
-    const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
-    if (previous !== undefined) discovery.inherit(previous.discovery);
-    const chain = await openChain(context, config, observer, {
+  const hosts = approvedHostsOf(config);
+  const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
+  if (previous !== undefined) discovery.inherit(previous.discovery);
+  const changed = (path: string) => {
+    observer.notify({ kind: "source-changed", source: "providers", path });
+    reconciler()?.recheck();
+  };
+  await using resources = new AsyncDisposableStack();
+  const chain = resources.use(
+    await openChain(context, config, observer, {
       pushed,
-      onLateAnswer,
       signal,
       pulls: criProxy,
+      onLateAnswer: (image) => reconciler()?.recheck(image),
+      onChange: () => changed("the Kubernetes API"),
       ...defined({ previous: previous?.chain }),
+    }),
+  );
+  const nodePaths = discovery.watchPaths();
+  resources.use(files.watch([...chain.watchPaths, ...nodePaths], (path, watched) => {
+    if (nodePaths.includes(watched)) reconciler()?.fileTouched(path);
+    if (!chain.watchPaths.includes(watched)) return;
+    void chain.refresh().then((outcome) => {
+      reportReload(outcome, observer);
+      changed(path);
     });
-    const { configFiles, unapprovedHostPolicy } = delivery;
-    return {
-      chain,
-      discovery,
-      nodePaths: discovery.watchPaths(),
-      stages: {
-        discoverer: discovery,
-        resolver: chain.chain,
-        readCounter: nydusdApi,
-        remembered: (image) => criProxy.remembered(image),
-        deliverer: new Deliverer({ nydusdApi, files, fsDriver: node.fsDriver, configFiles }),
-        checkIntervalMs: renewal.checkIntervalMs,
-        renewalEnabled: renewal.enabled,
-        unapprovedHostPolicy,
-      },
-      [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
-    };
+  }));
+  const { configFiles, unapprovedHostPolicy } = delivery;
+  const owned = resources.move();
+  return {
+    config,
+    chain,
+    discovery,
+    stages: {
+      discoverer: discovery,
+      resolver: chain.chain,
+      readCounter: nydusdApi,
+      remembered: (image) => criProxy.remembered(image),
+      deliverer: new Deliverer({ nydusdApi, files, fsDriver: node.fsDriver, configFiles }),
+      checkIntervalMs: renewal.checkIntervalMs,
+      renewalEnabled: renewal.enabled,
+      unapprovedHostPolicy,
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-}
-
-/** Watches files and the Kubernetes API. Events only trigger an earlier reconcile. */
-class Watches implements Disposable {
-  readonly #context: Context;
-  readonly #parts: () => ConfiguredParts;
-  readonly #reconciler: Reconciler;
-  readonly #observer: Observer;
-  #paths = "";
-  #open: Disposable | undefined;
-
-  constructor(
-    context: Context,
-    parts: () => ConfiguredParts,
-    reconciler: Reconciler,
-    observer: Observer,
-  ) {
-    this.#context = context;
-    this.#parts = parts;
-    this.#reconciler = reconciler;
-    this.#observer = observer;
-  }
-
-  /** Watches what the current parts need; keeps the watches when the paths are the same. */
-  update(): void {
-    const { files } = this.#context;
-    const { chain, nodePaths } = this.#parts();
-    chain.onChange(() => this.#sourceChanged("the Kubernetes API"));
-    const paths = JSON.stringify([chain.watchPaths, nodePaths]);
-    if (paths === this.#paths) return;
-    const opened = files.watch([...chain.watchPaths, ...nodePaths], (path, watched) => {
-      if (chain.watchPaths.includes(watched)) void this.#fileChanged(path);
-      if (nodePaths.includes(watched)) this.#reconciler.fileTouched(path);
-    });
-    this.#open?.[Symbol.dispose]();
-    this.#open = opened;
-    this.#paths = paths;
-  }
-
-  [Symbol.dispose](): void {
-    this.#parts().chain.onChange(() => {});
-    this.#open?.[Symbol.dispose]();
-  }
-
-  async #fileChanged(path: string): Promise<void> {
-    this.#observer.notify({ kind: "source-changed", source: "providers", path });
-    reportReload(await this.#parts().chain.refresh(), this.#observer);
-    this.#reconciler.recheck();
-  }
-
-  #sourceChanged(name: string): void {
-    this.#observer.notify({ kind: "source-changed", source: "providers", path: name });
-    this.#reconciler.recheck();
-  }
 }
 
 /** Reports a credential provider configuration that was read again, or rejected. */

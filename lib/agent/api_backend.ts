@@ -25,6 +25,7 @@ import {
 } from "../providers/mod.ts";
 import type { CredentialAnswer, OnDemandRequests } from "../reconciler/mod.ts";
 import { explainImage } from "./explanation.ts";
+import type { NodeHealth } from "./listeners.ts";
 
 /** Parts of the agent that the local API uses. */
 export interface ApiParts {
@@ -33,13 +34,15 @@ export interface ApiParts {
   readonly onDemand: OnDemandRequests;
   readonly pushed: PushedCredentials;
   readonly reconcile: () => void;
-  readonly status: () => object;
-  readonly log: { level(): LogLevel; setLevel(level: LogLevel): void };
 }
 
 /** Adapts the running agent to the port of the local API. */
-export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
-  const { config, chain, onDemand, pushed, reconcile, status, log } = parts;
+export function createApiBackend(
+  context: Context,
+  { config, chain, onDemand, pushed, reconcile }: ApiParts,
+  health: NodeHealth,
+  log: { level(): LogLevel; setLevel(level: LogLevel): void },
+): ApiAgent {
   const expiryOf = ({ validForMs, validUntilMs }: ApiLifetime) =>
     validForMs === undefined ? validUntilMs : context.clock.wallMs() + validForMs;
   const requestOf = ({ image, labels, ...lifetime }: ApiLookup) => {
@@ -68,7 +71,7 @@ export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
     forget: (target) => pushed.forget(putTarget(target)),
     refused: ({ image }, fingerprint, options) => onDemand.refused(image, fingerprint, options),
     explain: (lookup) => explainImage(context, config(), chain(), requestOf(lookup)),
-    status,
+    status: () => ({ ...health.status(), health: health.view() }),
     reconcile,
     async renew(only, options) {
       if (config().renewal.enabled) return await onDemand.renew(only, options);

@@ -38,6 +38,8 @@ export interface ChainState {
    * every provider.
    */
   readonly onLateAnswer?: (image: ImageReference) => void;
+  /** Called when a source other than a file has changed. */
+  readonly onChange?: () => void;
   /** Aborts plugins and helpers, which outlive a reload; without it they end with the chain. */
   readonly signal?: AbortSignal;
 }
@@ -55,8 +57,6 @@ export interface OpenChain extends AsyncDisposable {
   readonly watchPaths: readonly string[];
   /** Reads provider configurations that have changed. */
   refresh(): Promise<ReloadOutcome>;
-  /** Calls `listener` when a source other than a file has changed; replaces the previous one. */
-  onChange(listener: () => void): void;
   /** Returns the Kubernetes API watches that are interrupted. */
   staleWatches(): readonly StaleWatch[];
 }
@@ -74,7 +74,7 @@ export async function openChain(
   context: Context,
   config: AgentConfig,
   observer: Observer = NO_OBSERVER,
-  { pulls, pushed, previous, onLateAnswer, signal }: ChainState = {},
+  { pulls, pushed, previous, onLateAnswer, onChange = () => {}, signal }: ChainState = {},
 ): Promise<OpenChain> {
   const { clock, files, processRunner, random } = context;
   const { providers } = config;
@@ -96,8 +96,7 @@ export async function openChain(
   });
   using owned = new DisposableStack();
   owned.defer(() => stop.abort(new DOMException("the chain is closed", "AbortError")));
-  let notifyChange = () => {};
-  const kube = owned.use(new KubeConnection(context, config, () => notifyChange(), pulls));
+  const kube = owned.use(new KubeConnection(context, config, onChange, pulls));
   const kubesecret = providers.kubesecret.enabled ? (await kube.open()).secrets() : undefined;
   const kubelet = providers.kubelet.enabled
     ? new KubeletProvider({
@@ -131,7 +130,6 @@ export async function openChain(
       p !== undefined
     ),
     refresh,
-    onChange: (listener) => void (notifyChange = listener),
     staleWatches: () => kube.staleWatches(),
     [Symbol.asyncDispose]: () => Promise.resolve(resources.dispose()),
   };

@@ -22,7 +22,7 @@ import type { CriNote, PullCacheFile, PullCredentialCache } from "../cri/mod.ts"
 import type { CriPulls } from "../providers/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { type CriConfig, isSwitchedOff, pullCachePath } from "./cri_proxy_link.ts";
-import { divideDescriptors, MAX_CRI_CONNECTIONS } from "./listeners.ts";
+import { connectionLimit, MAX_CRI_CONNECTIONS } from "./listeners.ts";
 
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** How often the link and the socket are checked. */
@@ -33,9 +33,7 @@ const DRAIN_POLL_MS = 20;
 /** Distinct warnings that are logged. */
 const MAX_WARNINGS = 1_000;
 
-type Counts = ReturnType<ByteProxy["counts"]>;
-
-const ZERO: Counts = {
+const NO_CLIENTS: ReturnType<ByteProxy["counts"]> = {
   openConnections: 0,
   connections: 0,
   refusedConnections: 0,
@@ -78,8 +76,6 @@ export class CriProxy implements AsyncDisposable, CriPulls {
   #failure: string | undefined;
   #stopChecks = new AbortController();
   #checks: Promise<void> = Promise.resolve();
-  /** Counts of proxies that were closed. */
-  #closedCounts: Counts = ZERO;
   #notes = { lost: 0, skipped: 0 };
   #file: PullCacheFile | undefined;
   #restoredImages = 0;
@@ -133,7 +129,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
   status(): CriProxyStatus | undefined {
     if (!this.#config?.enabled) return undefined;
     const { link, socket } = this.#config;
-    const counts = this.#counts();
+    const counts = this.#serving?.proxy.counts() ?? NO_CLIENTS;
     const { linkTarget, clientAtMs } = this.#serving ?? {};
     const isIdle = counts.openConnections === 0 && clientAtMs !== undefined;
     return {
@@ -211,7 +207,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
   ): Promise<Serving> {
     const { files, clock } = this.#context;
     const limit = await this.#context.host.descriptorLimit();
-    const { criConnections: maxConnections } = divideDescriptors(limit);
+    const maxConnections = connectionLimit("cri", limit);
     if (maxConnections < MAX_CRI_CONNECTIONS) {
       this.#warn(
         `the limit of open files is ${limit}, so the CRI proxy accepts ${maxConnections} ` +
@@ -320,21 +316,8 @@ export class CriProxy implements AsyncDisposable, CriPulls {
   }
 
   async #close({ proxy }: Serving): Promise<void> {
-    this.#closedCounts = { ...this.#counts(), openConnections: 0 };
     this.#serving = undefined;
     await proxy[Symbol.asyncDispose]();
-  }
-
-  #counts(): Counts {
-    const now = this.#serving?.proxy.counts() ?? ZERO;
-    const closed = this.#closedCounts;
-    return {
-      openConnections: now.openConnections,
-      connections: closed.connections + now.connections,
-      refusedConnections: closed.refusedConnections + now.refusedConnections,
-      bytesFromClients: closed.bytesFromClients + now.bytesFromClients,
-      bytesFromServer: closed.bytesFromServer + now.bytesFromServer,
-    };
   }
 
   async #restore({ socket }: CriConfig, { module, cache }: CriReading): Promise<void> {

@@ -18,8 +18,6 @@ import {
   type HealthView,
   type ImageHistory,
   openApp,
-  type ProviderStats,
-  statusDocument,
 } from "../observability/mod.ts";
 import { type Context, type Handler, listenTcp, listenUnix } from "../platform/mod.ts";
 
@@ -74,100 +72,96 @@ export class ReconfigurableListener implements AsyncDisposable {
   }
 }
 
-/** Maximum number of connections of each listener. */
-export interface DescriptorBudget {
-  /** For each HTTP server. */
-  readonly httpConnections: number;
-  /** For the CRI proxy; each connection takes two descriptors. */
-  readonly criConnections: number;
-}
-
+/** Maximum number of connections of an HTTP server, of which there are at most three. */
 const MAX_HTTP_CONNECTIONS = 128;
-/** The documented limit of the CRI proxy. */
+/** The documented limit of the CRI proxy, whose connections take two descriptors each. */
 export const MAX_CRI_CONNECTIONS = 1_024;
 
 /**
- * Divides the process's file descriptors: 3/8 for the CRI proxy, 1/4 for at most three HTTP servers,
- * and 3/8 stay reserved for the agent's own work (daemons, registries, plugins, files).
+ * Returns how many connections a listener accepts with a limit of file descriptors. HTTP servers get
+ * 1/4 of them and the CRI proxy 3/8; the rest is reserved for the agent's own work (daemons,
+ * registries, plugins, files).
  */
-export function divideDescriptors(limit: number): DescriptorBudget {
-  return {
-    httpConnections: Math.max(4, Math.min(MAX_HTTP_CONNECTIONS, Math.floor(limit / 12))),
-    criConnections: Math.max(4, Math.min(MAX_CRI_CONNECTIONS, Math.floor(limit * 3 / 16))),
-  };
+export function connectionLimit(kind: "http" | "cri", descriptors: number): number {
+  const [max, share] = kind === "http"
+    ? [MAX_HTTP_CONNECTIONS, descriptors / 12]
+    : [MAX_CRI_CONNECTIONS, descriptors * 3 / 16];
+  return Math.max(4, Math.min(max, Math.floor(share)));
 }
 
-/** Data that {@linkcode StatusServers} serve. */
-export interface StatusSources {
-  readonly agent: { status(): AgentStatus };
+/** Data that {@linkcode Listeners} serve. */
+export interface ServedData {
   readonly metrics: AgentMetrics;
   readonly history: ImageHistory;
-  readonly stats: ProviderStats;
-  readonly observer: Observer;
+  readonly health: NodeHealth;
+  readonly api: ApiAgent;
 }
 
-/** The agent's state at one moment, shared by HTTP clients. */
-interface Snapshot {
-  readonly atMs: number;
-  readonly status: AgentStatus;
-  readonly health: HealthView;
-}
-
-const SNAPSHOT_MS = 100;
-
-/** HTTP servers for the status page and the metrics, at the configured addresses. */
-export class StatusServers implements AsyncDisposable {
-  readonly #context: Context;
-  readonly #sources: StatusSources;
+/** The status of the agent and of what it reports to, and the health that follows from it. */
+export class NodeHealth {
   readonly #tracker = new HealthTracker();
+  readonly #now: () => number;
+  readonly #status: () => AgentStatus;
+  #refusedConfig: readonly string[] = [];
+
+  /** @param now Returns the wall time in ms. */
+  constructor(now: () => number, status: () => AgentStatus) {
+    this.#now = now;
+    this.#status = status;
+  }
+
+  /** Records why the last reload was rejected; an empty list when it succeeded. */
+  setRefusedConfig(problems: readonly ConfigProblem[]): void {
+    this.#refusedConfig = problems.map(formatProblem);
+  }
+
+  status(): AgentStatus {
+    const refusedConfig = this.#refusedConfig;
+    return { ...this.#status(), ...(refusedConfig.length > 0 && { refusedConfig }) };
+  }
+
+  /** Returns the node's health, as the status page shows it. */
+  view(): HealthView {
+    return this.#tracker.view(this.status(), this.#now());
+  }
+}
+
+/** The HTTP servers for the status page and the metrics, and the local API on its unix socket. */
+export class Listeners implements AsyncDisposable {
+  readonly #context: Context;
+  readonly #observer: Observer;
+  readonly #data: ServedData;
   readonly #page = new ReconfigurableListener();
   readonly #metrics = new ReconfigurableListener();
-  #configProblems: readonly string[] = [];
-  #snapshot: Snapshot | undefined;
+  readonly #api = new ReconfigurableListener();
+  #app: Promise<{ fetch: Handler }> | undefined;
 
-  constructor(context: Context, sources: StatusSources) {
+  constructor(context: Context, observer: Observer, data: ServedData) {
     this.#context = context;
-    this.#sources = sources;
+    this.#observer = observer;
+    this.#data = data;
   }
 
   /**
    * Listens at the addresses of a configuration.
    *
-   * @throws {AgentError} `io` when an address cannot be bound; the previous listeners stay.
+   * @throws {AgentError} `io` when an HTTP server cannot be bound; the previous one then stays.
    */
-  async listen({ server, metricsServer }: AgentConfig): Promise<void> {
+  async listen({ server, metricsServer, api }: AgentConfig): Promise<void> {
     await this.#bind(this.#page, server, false);
     await this.#bind(this.#metrics, metricsServer, true);
+    await this.#bindApi(api);
   }
 
-  /** Returns the node's health, as the status page shows it. */
-  health(): HealthView {
-    return this.#tracker.view(this.#agentStatus(), this.#context.clock.wallMs());
-  }
-
-  /** Returns the body of `/v1/status`. */
-  status(): object {
-    return statusDocument(this.#agentStatus(), this.health());
-  }
-
-  /** Records why the last reload was rejected; an empty list when it succeeded. */
-  setRefusedConfig(problems: readonly ConfigProblem[]): void {
-    this.#configProblems = problems.map(formatProblem);
+  /** The socket of the local API; undefined without one, or after a failure. */
+  get apiSocket(): string | undefined {
+    return this.#api.address;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#page[Symbol.asyncDispose]();
     await this.#metrics[Symbol.asyncDispose]();
-  }
-
-  #agentStatus(): AgentStatus {
-    const { agent, stats } = this.#sources;
-    const refusedConfig = this.#configProblems;
-    return {
-      ...agent.status(),
-      ...stats.status(),
-      ...(refusedConfig.length > 0 && { refusedConfig }),
-    };
+    await this.#api[Symbol.asyncDispose]();
   }
 
   async #bind(
@@ -177,96 +171,58 @@ export class StatusServers implements AsyncDisposable {
   ): Promise<void> {
     if (address === undefined) return await listener[Symbol.asyncDispose]();
     const endpoint = { address: `${address.hostname} ${address.port}` };
-    await listener.rebind(endpoint, () => this.#open(address, metricsOnly));
+    await listener.rebind(endpoint, () => this.#openServer(address, metricsOnly));
   }
 
-  async #open(
+  async #openServer(
     address: NonNullable<AgentConfig["server"]>,
     metricsOnly: boolean,
   ): Promise<AsyncDisposable> {
     const { host, clock } = this.#context;
-    const { metrics, history, observer } = this.#sources;
+    const { metrics, history, health } = this.#data;
     const app = await openApp({
       metrics,
-      status: () => this.#current().status,
-      health: () => this.#current().health,
+      status: () => health.status(),
+      health: () => health.view(),
       history: (image) => history.of(image),
       guides: GUIDES,
       allowedHosts: [address.hostname],
       now: clock.monotonicMs,
       metricsOnly,
     });
-    const { httpConnections: maxConnections } = divideDescriptors(await host.descriptorLimit());
+    const maxConnections = connectionLimit("http", await host.descriptorLimit());
     const name = `${address.hostname} port ${address.port}`;
-    const warn = (text: string) =>
-      observer.notify({ kind: "warning", code: "server", text: `${name}: ${text}` });
+    const warn = (text: string) => this.#warn("server", `${name}: ${text}`);
     return listenTcp(address, app.fetch, { maxConnections, warn });
   }
 
-  /** Computes the state at most ten times per second, regardless of the number of clients. */
-  #current(): Snapshot {
-    const atMs = this.#context.clock.monotonicMs();
-    if (this.#snapshot === undefined || atMs - this.#snapshot.atMs >= SNAPSHOT_MS) {
-      this.#snapshot = { atMs, status: this.#agentStatus(), health: this.health() };
-    }
-    return this.#snapshot;
-  }
-}
-
-/** Serves the local API on the configured unix socket. */
-export class LocalApiServer implements AsyncDisposable {
-  readonly #context: Context;
-  readonly #observer: Observer;
-  readonly #agent: ApiAgent;
-  readonly #listener = new ReconfigurableListener();
-  #app: Promise<{ fetch: Handler }> | undefined;
-
-  constructor(context: Context, observer: Observer, agent: ApiAgent) {
-    this.#context = context;
-    this.#observer = observer;
-    this.#agent = agent;
-  }
-
-  /**
-   * Serves according to a configuration. Never rejects: the agent works without the local API, so a
-   * failure is only a warning.
-   */
-  async apply({ api: { socket, group } }: AgentConfig): Promise<void> {
+  /** The agent works without the local API, so a failure is only a warning. */
+  async #bindApi({ socket, group }: AgentConfig["api"]): Promise<void> {
     const endpoint = socket === undefined ? undefined : { address: socket, settings: group };
     try {
-      await this.#listener.rebind(endpoint, () => this.#listen(socket ?? "", group));
+      await this.#api.rebind(endpoint, () => this.#openApi(socket ?? "", group));
     } catch (error) {
-      await this.#listener[Symbol.asyncDispose]();
+      await this.#api[Symbol.asyncDispose]();
       this.#warn(
+        "api",
         `failed to serve the local API: ${messageOf(error)}; create the folder of api.socket, ` +
           'choose another one, or set it to "off"',
       );
     }
   }
 
-  /** The socket that is served; undefined without one, or after a failure. */
-  get socket(): string | undefined {
-    return this.#listener.address;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#listener[Symbol.asyncDispose]();
-  }
-
-  async #listen(socket: string, group: string | undefined): Promise<AsyncDisposable> {
+  async #openApi(socket: string, group: string | undefined): Promise<AsyncDisposable> {
     const { files, host } = this.#context;
     const gid = group === undefined ? undefined : await groupId(files, group);
-    const handler: Handler = async (request) => await (await this.#open()).fetch(request);
-    const { httpConnections: maxConnections } = divideDescriptors(await host.descriptorLimit());
-    const warn = (text: string) => this.#warn(`${socket}: ${text}`);
+    // The code of the API is loaded on the first request.
+    const load = () =>
+      this.#app ??= loadApi({ agent: this.#data.api, version: BUILD_INFO.version });
+    const handler: Handler = async (request) => await (await load()).fetch(request);
+    const maxConnections = connectionLimit("http", await host.descriptorLimit());
+    const warn = (text: string) => this.#warn("api", `${socket}: ${text}`);
     const listener = await listenUnix(socket, handler, defined({ maxConnections, warn, gid }));
     if (gid !== undefined) await this.#warnAboutAccess(listener.path, gid);
     return listener;
-  }
-
-  /** Loads the code of the API on the first request. */
-  #open(): Promise<{ fetch: Handler }> {
-    return this.#app ??= loadApi({ agent: this.#agent, version: BUILD_INFO.version });
   }
 
   /** Warns when members of the group cannot enter a folder above the socket. */
@@ -275,6 +231,7 @@ export class LocalApiServer implements AsyncDisposable {
       const { mode = 0, gid: owner } = await this.#context.files.stat(folder) ?? {};
       if ((mode & (owner === gid ? 0o010 : 0o001)) === 0) {
         this.#warn(
+          "api",
           `members of the group in api.group cannot enter ${folder}; make it executable for ` +
             "others, or set RuntimeDirectoryMode=0711 in the unit for its own folder (docs/api.md)",
         );
@@ -283,8 +240,8 @@ export class LocalApiServer implements AsyncDisposable {
     }
   }
 
-  #warn(text: string): void {
-    this.#observer.notify({ kind: "warning", code: "api", text });
+  #warn(code: "server" | "api", text: string): void {
+    this.#observer.notify({ kind: "warning", code, text });
   }
 }
 

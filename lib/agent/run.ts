@@ -26,7 +26,7 @@ import {
 import { type Context, createNotifier, type Host, type Notifier } from "../platform/mod.ts";
 import { type Agent, createAgent } from "./agent.ts";
 import { createApiBackend } from "./api_backend.ts";
-import { LocalApiServer, StatusServers } from "./listeners.ts";
+import { Listeners, NodeHealth } from "./listeners.ts";
 
 /**
  * Runs the agent until SIGTERM or SIGINT, and returns the exit code. SIGHUP reloads the
@@ -98,28 +98,25 @@ async function serve(
   observer.notify({ kind: "config-loaded", hash: config.hash, files: config.files });
   if (stop.signal.aborted) return end();
 
-  const servers = resources.use(
-    new StatusServers(context, { agent, metrics, history, stats, observer }),
-  );
-  await servers.listen(config);
+  const status = () => ({ ...agent.status(), ...stats.status() });
+  const health = new NodeHealth(clock.wallMs, status);
+  const api = createApiBackend(context, agent.api, health, log);
+  const data = { metrics, history, health, api };
+  const listeners = resources.use(new Listeners(context, observer, data));
+  await listeners.listen(config);
   if (stop.signal.aborted) return end();
 
-  const backend = createApiBackend(context, { ...agent.api, status: () => servers.status(), log });
-  const api = resources.use(new LocalApiServer(context, observer, backend));
-  await api.apply(config);
-  if (stop.signal.aborted) return end();
-
-  const parts = { agent, log, servers, api, observer, notifier };
+  const parts = { agent, log, listeners, health, observer, notifier };
   const reloader = new Reloader(context, flags, config, parts);
   reload = () => void reloader.reload();
   if (isReloadPending) reload();
-  const health = () => servers.health();
   const { signal } = stop;
   const observeDelay = (ms: number) => metrics.observeEventLoopDelay(ms);
-  const reporter = reportHealth({ clock, notifier, observer, health, observeDelay, signal });
+  const view = () => health.view();
+  const reporter = reportHealth({ clock, notifier, observer, health: view, observeDelay, signal });
   observers.push(resources.use(reporter));
-  observer.notify(startedEvent(config, api.socket));
-  await agent.run({ signal, ready: () => void notifier.ready(health().summary) });
+  observer.notify(startedEvent(config, listeners.apiSocket));
+  await agent.run({ signal, ready: () => void notifier.ready(view().summary) });
   await notifier.stopping();
   return end();
 }
@@ -164,8 +161,8 @@ function logConfigWarnings({ warnings }: AgentConfig, observer: Observer): void 
 export interface ReloadableParts {
   readonly agent: Pick<Agent, "reconfigure">;
   readonly log: Pick<Log, "setLevel">;
-  readonly servers: Pick<StatusServers, "listen" | "health" | "setRefusedConfig">;
-  readonly api: Pick<LocalApiServer, "apply">;
+  readonly listeners: Pick<Listeners, "listen">;
+  readonly health: Pick<NodeHealth, "view" | "setRefusedConfig">;
   readonly observer: Observer;
   readonly notifier: Pick<Notifier, "reloading" | "ready">;
 }
@@ -202,38 +199,36 @@ export class Reloader {
   }
 
   async #load(): Promise<void> {
-    const { observer, notifier, servers } = this.#parts;
+    const { observer, notifier, health } = this.#parts;
     await notifier.reloading();
     try {
       const config = await loadConfig(this.#context, this.#flags);
       const differences = await this.#apply(config);
       this.#current = config;
       logConfigWarnings(config, observer);
-      servers.setRefusedConfig([]);
+      health.setRefusedConfig([]);
       const { hash, files } = config;
       observer.notify({ kind: "config-loaded", hash, files, differences });
     } catch (error) {
       const problems = problemsOf(error);
-      servers.setRefusedConfig(problems);
+      health.setRefusedConfig(problems);
       observer.notify({ kind: "config-refused", problems });
     }
-    await notifier.ready(servers.health().summary);
+    await notifier.ready(health.view().summary);
   }
 
-  /** Applies a configuration; steps that succeeded are undone when a later one fails. */
+  /** Applies a configuration. When a step fails, the listeners return to the current one. */
   async #apply(config: AgentConfig): Promise<readonly string[]> {
-    const { agent, log, servers, api } = this.#parts;
-    const current = this.#current;
-    await using undo = new AsyncDisposableStack();
-    undo.defer(() => servers.listen(current));
-    await servers.listen(config);
-    const differences = await agent.reconfigure(config);
-    undo.defer(async () => void await agent.reconfigure(current));
-    undo.defer(() => api.apply(current));
-    await api.apply(config);
-    log.setLevel(config.log.level);
-    undo.move();
-    return differences;
+    const { agent, log, listeners } = this.#parts;
+    try {
+      await listeners.listen(config);
+      const differences = await agent.reconfigure(config);
+      log.setLevel(config.log.level);
+      return differences;
+    } catch (error) {
+      await listeners.listen(this.#current);
+      throw error;
+    }
   }
 }
 

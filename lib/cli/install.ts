@@ -30,23 +30,23 @@ interface CommonOptions extends KubeletOptions {
   /** Folder that contains `bin`. */
   readonly prefix: string;
   /** Only print the steps. */
-  readonly dryRun: boolean;
+  readonly dryRun?: boolean;
 }
 
 /** Options of {@linkcode install}. */
 export interface InstallOptions extends CommonOptions {
   /** Also create the link by which docker's tools find the credential helper. */
-  readonly dockerCredentialHelper: boolean;
+  readonly dockerCredentialHelper?: boolean;
   /** The kubelet's plugin in whose place the agent answers; `true` for the only one. */
   readonly kubeletPlugin?: string | true;
   /** Also enable and restart the service. */
-  readonly now: boolean;
+  readonly now?: boolean;
 }
 
 /** Options of {@linkcode uninstall}. */
 export interface UninstallOptions extends CommonOptions {
   /** Also remove the configuration, and the credentials of pulls. */
-  readonly purge: boolean;
+  readonly purge?: boolean;
 }
 
 /** A file that `install` writes. */

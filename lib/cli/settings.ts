@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import { Option } from "commander";
 import { CONFIG_KEYS, flagName, type Flags } from "../config/mod.ts";
 
 /** A command-line option for a configuration key. */
@@ -31,39 +31,13 @@ const CONFIG_FLAGS: readonly ConfigFlag[] = [
 
 const HELP_GROUP = "Settings (also keys of the configuration file):";
 
-const CLIENT = ["config", "apiSocket"];
-const LOOKUP = [
-  ...CLIENT,
-  "snapshotterConfig",
-  "dockerConfig",
-  "credentialProviderConfig",
-  "credentialProviderBinDir",
-  "kubeconfig",
-];
-const ALL = CONFIG_FLAGS.map(({ name }) => name);
-
-/** The settings that each command uses. */
-const USED: Readonly<Record<string, readonly string[]>> = {
-  "run": ALL,
-  "check": ALL,
-  "get": LOOKUP,
-  "explain": LOOKUP,
-  "status": [...CLIENT, "address"],
-  "renew": CLIENT,
-  "log-level": CLIENT,
-  "support-bundle": [...CLIENT, "address"],
-  "cri-proxy": ["config"],
-};
-
-/** Adds the options for configuration keys that commands use, below their own options. */
-export function addSettings(commands: readonly Command[]): void {
-  for (const command of commands) {
-    for (const { name, long, value, help } of CONFIG_FLAGS) {
-      if (!USED[command.name()]?.includes(name)) continue;
+/** Returns the options for these configuration keys, by their names in camel case. */
+export function settingOptions(names: "all" | readonly string[]): Option[] {
+  return CONFIG_FLAGS.filter(({ name }) => names === "all" || names.includes(name))
+    .map(({ name, long, value, help }) => {
       const option = new Option(`${long} <${value}>`, help);
-      command.addOption(name === "config" ? option : option.helpGroup(HELP_GROUP));
-    }
-  }
+      return name === "config" ? option : option.helpGroup(HELP_GROUP);
+    });
 }
 
 /** Returns whether an option stands for a configuration key. */

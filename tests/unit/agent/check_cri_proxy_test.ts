@@ -1,4 +1,4 @@
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, match } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/agent/check_node.ts";
 import { checkCriProxy } from "../../../lib/agent/check_cri_proxy.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
@@ -72,17 +72,6 @@ Deno.test("checkCriProxy: accepts a drop-in and a tmpfiles line for another cont
     [TMPFILES]: `L ${LINK} - - - - ${K3S}\n`,
   }, { imageServiceSocket: K3S });
   deepEqual([added.problems, added.warnings], [[], []]);
-});
-
-Deno.test("checkCriProxy: warns about a drop-in that moves the link without a delay", async () => {
-  for (const directive of ["ExecStartPre", "ExecStopPost"]) {
-    const dropIn =
-      `[Service]\n${directive}=-/bin/ln -sfn /run/containerd/containerd.sock ${LINK}\n`;
-    const { problems, warnings } = await hostWith({ [`${UNIT}.d/old.conf`]: dropIn });
-    equal(problems.length, 0);
-    deepEqual(warnings.map(({ file }) => file), [UNIT]);
-    ok(warnings[0]?.problem.startsWith(`${directive}= moves ${LINK} immediately: `));
-  }
 });
 
 Deno.test("checkCriProxy: warns about a unit that does not move the link", async () => {

@@ -1,12 +1,14 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import {
-  divideDescriptors,
-  LocalApiServer,
+  connectionLimit,
+  Listeners,
+  NodeHealth,
   ReconfigurableListener,
+  type ServedData,
 } from "../../../lib/agent/listeners.ts";
-import type { ApiAgent } from "../../../lib/api/mod.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
+import { formatProblem } from "../../../lib/model/mod.ts";
 import { FakeHost } from "../../fakes/host.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 
@@ -50,23 +52,23 @@ Deno.test("ReconfigurableListener: keeps the old listener when the new one fails
   deepEqual(events, ["open a", "open taken", "open b", "close a"]);
 });
 
-Deno.test("LocalApiServer: logs a failure, and closes the old socket", async () => {
+Deno.test("Listeners: logs a failure of the local API, and closes the old socket", async () => {
   const observer = new FakeObserver();
   const context = { host: new FakeHost() } as unknown as Context;
-  await using server = new LocalApiServer(context, observer, {} as ApiAgent);
-  const at = (socket: string) => server.apply({ api: { socket } } as AgentConfig);
+  await using listeners = new Listeners(context, observer, {} as ServedData);
+  const at = (socket: string) => listeners.listen({ api: { socket } } as AgentConfig);
   const dir = await Deno.makeTempDir({ prefix: "listeners-" });
   const sockets = async () => (await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name);
   try {
     await at(`${dir}/a.sock`);
-    equal(server.socket, `${dir}/a.sock`);
+    equal(listeners.apiSocket, `${dir}/a.sock`);
     await at(`${dir}/missing/b.sock`);
     deepEqual(await sockets(), []);
-    equal(server.socket, undefined, "the start line does not list it");
+    equal(listeners.apiSocket, undefined, "the start line does not list it");
     await at(`${dir}/b.sock`);
     deepEqual(await sockets(), ["b.sock"]);
   } finally {
-    await server.apply({ api: {} } as AgentConfig);
+    await listeners.listen({ api: {} } as AgentConfig);
     await Deno.remove(dir, { recursive: true });
   }
   match(
@@ -75,12 +77,29 @@ Deno.test("LocalApiServer: logs a failure, and closes the old socket", async () 
   );
 });
 
-Deno.test("divideDescriptors: reserves descriptors for the agent's own work", () => {
+Deno.test("connectionLimit: reserves descriptors for the agent's own work", () => {
   for (const limit of [256, 1_024, 4_096, 8_192, 1_048_576]) {
-    const { httpConnections, criConnections } = divideDescriptors(limit);
-    ok(3 * httpConnections + 2 * criConnections <= limit * 5 / 8, String(limit));
+    const used = 3 * connectionLimit("http", limit) + 2 * connectionLimit("cri", limit);
+    ok(used <= limit * 5 / 8, String(limit));
   }
-  deepEqual(divideDescriptors(1_024), { httpConnections: 85, criConnections: 192 });
-  deepEqual(divideDescriptors(8_192), { httpConnections: 128, criConnections: 1_024 });
-  deepEqual(divideDescriptors(Infinity), { httpConnections: 128, criConnections: 1_024 });
+  const cases = [[16, 4, 4], [1_024, 85, 192], [8_192, 128, 1_024], [
+    Infinity,
+    128,
+    1_024,
+  ]] as const;
+  for (const [limit, http, cri] of cases) {
+    deepEqual([connectionLimit("http", limit), connectionLimit("cri", limit)], [http, cri]);
+  }
+});
+
+Deno.test("NodeHealth: shows why the last reload was rejected, until one succeeds", () => {
+  const health = new NodeHealth(
+    () => 0,
+    () => ({ problems: [], daemons: [], images: [] }) as never,
+  );
+  const problem = { file: "/a.toml", place: "log.level", problem: "p", remedy: "r" };
+  health.setRefusedConfig([problem]);
+  deepEqual(health.status().refusedConfig, [formatProblem(problem)]);
+  health.setRefusedConfig([]);
+  equal("refusedConfig" in health.status(), false);
 });

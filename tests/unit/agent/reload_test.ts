@@ -48,12 +48,8 @@ function parts(fails: (step: string, level: string) => boolean) {
     steps,
     observer,
     agent: { reconfigure: (config: AgentConfig) => step("agent")(config).then(() => []) },
-    servers: {
-      listen: step("server"),
-      health: () => ({ summary: "" }) as HealthView,
-      setRefusedConfig: () => {},
-    },
-    api: { apply: step("api") },
+    listeners: { listen: step("listeners") },
+    health: { view: () => ({ summary: "" }) as HealthView, setRefusedConfig: () => {} },
     log: { setLevel: (level: string) => void steps.push(`log ${level}`) },
     notifier: { reloading: () => Promise.resolve(), ready: () => Promise.resolve() },
   };
@@ -61,16 +57,8 @@ function parts(fails: (step: string, level: string) => boolean) {
 
 Deno.test("Reloader: undoes earlier steps when a step fails, and the next reload is complete", async () => {
   const expected = {
-    server: ["server debug", "server warning"],
-    agent: ["server debug", "agent debug", "server warning"],
-    api: [
-      "server debug",
-      "agent debug",
-      "api debug",
-      "api warning",
-      "agent warning",
-      "server warning",
-    ],
+    listeners: ["listeners debug", "listeners warning"],
+    agent: ["listeners debug", "agent debug", "listeners warning"],
   };
   for (const [broken, steps] of Object.entries(expected)) {
     const { context, files, load } = stage();
@@ -86,11 +74,11 @@ Deno.test("Reloader: undoes earlier steps when a step fails, and the next reload
     isBroken = false;
     recorded.steps.length = 0;
     await reloader.reload();
-    deepEqual(recorded.steps, ["server debug", "agent debug", "api debug", "log debug"]);
+    deepEqual(recorded.steps, ["listeners debug", "agent debug", "log debug"]);
   }
 });
 
-Deno.test("Agent.reconfigure: keeps the current configuration when a later step fails", async () => {
+Deno.test("Agent.reconfigure: keeps the current configuration when a part cannot be built", async () => {
   const { context, files, load } = stage();
   const first = await load("");
   await using agent = await createAgent(context, first, new FakeObserver());
