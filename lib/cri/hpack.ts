@@ -6,6 +6,16 @@ export interface HeaderField {
   readonly value: string;
 }
 
+/** Names of the fields with index 17 to 61, whose values are empty. */
+const NAMES_ONLY = `
+  accept-language accept-ranges accept access-control-allow-origin age allow authorization
+  cache-control content-disposition content-encoding content-language content-length
+  content-location content-range content-type cookie date etag expect expires from host if-match
+  if-modified-since if-none-match if-range if-unmodified-since last-modified link location
+  max-forwards proxy-authenticate proxy-authorization range referer refresh retry-after server
+  set-cookie strict-transport-security transfer-encoding user-agent vary via www-authenticate
+`.trim().split(/\s+/);
+
 /** RFC 7541, appendix A. The field with index 1 is at position 0. */
 export const STATIC_TABLE: readonly HeaderField[] = [
   [":authority", ""],
@@ -24,51 +34,7 @@ export const STATIC_TABLE: readonly HeaderField[] = [
   [":status", "500"],
   ["accept-charset", ""],
   ["accept-encoding", "gzip, deflate"],
-  ["accept-language", ""],
-  ["accept-ranges", ""],
-  ["accept", ""],
-  ["access-control-allow-origin", ""],
-  ["age", ""],
-  ["allow", ""],
-  ["authorization", ""],
-  ["cache-control", ""],
-  ["content-disposition", ""],
-  ["content-encoding", ""],
-  ["content-language", ""],
-  ["content-length", ""],
-  ["content-location", ""],
-  ["content-range", ""],
-  ["content-type", ""],
-  ["cookie", ""],
-  ["date", ""],
-  ["etag", ""],
-  ["expect", ""],
-  ["expires", ""],
-  ["from", ""],
-  ["host", ""],
-  ["if-match", ""],
-  ["if-modified-since", ""],
-  ["if-none-match", ""],
-  ["if-range", ""],
-  ["if-unmodified-since", ""],
-  ["last-modified", ""],
-  ["link", ""],
-  ["location", ""],
-  ["max-forwards", ""],
-  ["proxy-authenticate", ""],
-  ["proxy-authorization", ""],
-  ["range", ""],
-  ["referer", ""],
-  ["refresh", ""],
-  ["retry-after", ""],
-  ["server", ""],
-  ["set-cookie", ""],
-  ["strict-transport-security", ""],
-  ["transfer-encoding", ""],
-  ["user-agent", ""],
-  ["vary", ""],
-  ["via", ""],
-  ["www-authenticate", ""],
+  ...NAMES_ONLY.map((name) => [name]),
 ].map(([name = "", value = ""]) => ({ name, value }));
 
 /**

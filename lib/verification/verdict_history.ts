@@ -92,8 +92,7 @@ export class VerdictHistory {
       const detail = "reads with it are refused";
       this.#set(key, { verdict: "refused", detail, verdictAtMs, refusedAtMs: nowMs });
     } else this.#records.delete(key);
-    const token = tokenKey(scope, candidate);
-    this.#set(token, { ...this.#get(token), refusedAtMs: nowMs });
+    this.#set(tokenKey(scope, candidate), { refusedAtMs: nowMs });
     const source = sourceKey(scope, candidate);
     const { consecutiveRefusals = 0, refusedAtMs = -Infinity } = this.#get(source);
     const isConsecutive = nowMs - refusedAtMs < OVERRIDE_MS;

@@ -34,7 +34,7 @@ import { readGoYaml } from "../../lib/formats/go_yaml.ts";
 import { ExecAuthenticator } from "../../lib/providers/kubernetes/exec_credential.ts";
 import { readKubeconfig } from "../../lib/providers/kubernetes/kubeconfig.ts";
 import { readPod } from "../../lib/providers/kubernetes/node_pods.ts";
-import { readPullSecret } from "../../lib/providers/kubernetes/secret_reader.ts";
+import { readPullSecret } from "../../lib/providers/kubernetes/secret_provider.ts";
 import { parseChallenges, readTokenResponse } from "../../lib/verification/registry_protocol.ts";
 import { registryOfKey } from "../../lib/providers/docker/secret_keyring.ts";
 import { registryOf } from "../../lib/cri/cri_messages.ts";

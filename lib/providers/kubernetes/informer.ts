@@ -72,7 +72,7 @@ export class Informer<T> {
   readonly #options: InformerOptions<T>;
   readonly #backoff: Backoff;
   #items: ReadonlyMap<string, T> = new Map();
-  /** Resource version that the next list or watch must not fall behind. */
+  /** Resource version that the next list must not be older than; undefined: the most recent one. */
   #resourceVersion: string | undefined = "0";
   #cycle = new AbortController();
   #listAttempt = Promise.withResolvers<void>();
@@ -110,9 +110,10 @@ export class Informer<T> {
     return this.#listAttempt.promise;
   }
 
-  /** Lists again immediately. A list in progress is canceled, and its waiters continue. */
+  /** Lists the most recent objects immediately. A list in progress is canceled, and its waiters continue. */
   refresh(): Promise<void> {
     if (this.#isStopped) return Promise.resolve();
+    this.#resourceVersion = undefined;
     this.#listAttempt.resolve();
     this.#listAttempt = Promise.withResolvers();
     this.#cycle.abort();
@@ -177,9 +178,9 @@ export class Informer<T> {
   async #list(signal: AbortSignal): Promise<KubeFailure | undefined> {
     const { client, name } = this.#options;
     const isSingle = name !== undefined;
-    // With a version, the API server lists from its cache: it need not read all objects to evaluate
-    // the selector.
-    const query = isSingle ? {} : defined({ resourceVersion: this.#resourceVersion });
+    // With a version, the API server reads from its cache, so that the lists at the ends of watches
+    // are cheap.
+    const query = defined({ resourceVersion: this.#resourceVersion });
     const result = await client.call(this.#spec(isSingle ? "get" : "list", query), { signal });
     const isMissing = result.kind === "failed" && isSingle && result.failure.status === NOT_FOUND;
     if (result.kind === "failed" && !isMissing) return result.failure;

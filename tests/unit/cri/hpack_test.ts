@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { HpackDecoder } from "../../../lib/cri/hpack.ts";
+import { HpackDecoder, STATIC_TABLE } from "../../../lib/cri/hpack.ts";
 import { WireError } from "../../../lib/cri/notes.ts";
 import { type FieldStyle, HpackEncoder } from "../../fakes/http2_peer.ts";
 
@@ -244,4 +244,22 @@ Deno.test("HpackDecoder: decodes or rejects any bytes", () => {
       assert.ok(decoder.table().bytes <= 65_536);
     }
   }));
+});
+
+Deno.test("STATIC_TABLE: has the fields of RFC 7541, appendix A, at their positions", () => {
+  assert.equal(STATIC_TABLE.length, 61);
+  const fields = [1, 8, 16, 17, 23, 28, 32, 39, 49, 57, 61].map((index) => STATIC_TABLE[index - 1]);
+  assert.deepEqual(fields.map((field) => `${field?.name} ${field?.value}`.trim()), [
+    ":authority",
+    ":status 200",
+    "accept-encoding gzip, deflate",
+    "accept-language",
+    "authorization",
+    "content-length",
+    "cookie",
+    "if-match",
+    "proxy-authorization",
+    "transfer-encoding",
+    "www-authenticate",
+  ]);
 });

@@ -211,7 +211,7 @@ Deno.test("Informer: reads a single object, and watches it", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   stage.http.answer = () => answered(thing("a", 100, "new"));
   await stage.start();
-  equal(stage.http.paths[0], "/api/v1/namespaces/n/secrets/a");
+  equal(stage.http.paths[0], "/api/v1/namespaces/n/secrets/a?resourceVersion=0");
   equal(stage.query.get("fieldSelector"), "metadata.name=a");
   equal(stage.query.get("resourceVersion"), "0");
   stage.stream.send({ type: "MODIFIED", object: thing("a", 101, "newer") });
@@ -278,6 +278,7 @@ Deno.test("Informer.refresh: lists immediately during a watch", async () => {
   await flushTasks();
   await refreshed;
   deepEqual(stage.cached, ["n/a new"]);
+  equal(stage.http.paths.at(-2), "/api/v1/namespaces/n/secrets/a", "from no cache");
   equal(stage.http.streams.length, 2);
 });
 

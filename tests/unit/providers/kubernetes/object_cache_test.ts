@@ -6,7 +6,7 @@ import { ObjectCache } from "../../../../lib/providers/kubernetes/informer.ts";
 
 function stage() {
   const http = new FakeKubeHttp((path) => {
-    const name = path.split("/").at(-1);
+    const name = path.split("?")[0]?.split("/").at(-1);
     return answered({ metadata: { name, namespace: "n", resourceVersion: "1" } });
   });
   const context = informerContext(http);

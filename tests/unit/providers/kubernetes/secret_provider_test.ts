@@ -43,7 +43,7 @@ async function offered(secrets: readonly Spec[], inUse?: string) {
   }));
   using stage = await kubeStage((path) => {
     if (path.includes("/pods")) return answered({ metadata: {}, items: pods });
-    const [, namespace = "", name = ""] = /namespaces\/(.*)\/secrets\/(.*)/.exec(path) ?? [];
+    const [, namespace = "", name = ""] = /namespaces\/(.*)\/secrets\/([^?]*)/.exec(path) ?? [];
     return answered(secretObject(bySecret.get(`${namespace}/${name}`) ?? {}));
   });
   const provider = stage.kube.secrets();
