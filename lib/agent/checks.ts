@@ -140,7 +140,7 @@ function checkRunningAgent({ checks }: HealthView, { warnings, passed }: CheckFi
 const CONNECT_TIMEOUT_MS = 2_000;
 
 /** Checks whether another program listens on an address of the agent. */
-async function checkAddress(
+export async function checkAddress(
   server: AgentConfig["server"],
   key: string,
   { problems, passed }: CheckFindings,

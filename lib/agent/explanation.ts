@@ -167,7 +167,8 @@ async function mirrorLocations(
   return endpoints.flatMap((endpoint) => endpoint === undefined ? [] : [{ endpoint, reason }]);
 }
 
-async function explainLocation(
+/** Queries every provider for a location. */
+export async function explainLocation(
   chain: CredentialChain,
   request: CredentialRequest,
   { endpoint, reason }: ReadLocation,
@@ -178,22 +179,21 @@ async function explainLocation(
     { ...request, ...defined({ endpoint: target }) },
     { all: true },
   );
-  const candidate = winner?.candidates[0];
-  const unapproved = unapprovedHosts(endpoint, candidate ?? {});
-  return {
+  const location = {
     host: endpoint.host,
     reason,
-    ...(target && { target: target.text }),
+    ...defined({ target: target?.text }),
     providers: providersOf({ attempts: attempts.filter(({ forEndpoint }) => forEndpoint) }),
     hosts: endpoint.hosts.map(({ role, host, approvedBy }) => defined({ role, host, approvedBy })),
-    ...(winner && candidate && {
-      winner: {
-        provider: winner.provider,
-        foundFor: candidate.forEndpoint ? "endpoint" : "registry",
-        ...describe(candidate),
-      },
-    }),
-    ...(winner && unapproved.length > 0 && {
+  };
+  if (winner === undefined) return location;
+  const [candidate] = winner.candidates;
+  const foundFor = candidate.forEndpoint ? "endpoint" : "registry";
+  const unapproved = unapprovedHosts(endpoint, candidate);
+  return {
+    ...location,
+    winner: { provider: winner.provider, foundFor, ...describe(candidate) },
+    ...(unapproved.length > 0 && {
       unapprovedHosts: unapproved,
       decision: delivery.unapprovedHostPolicy === "refuse" ? "withheld" : "delivered",
     }),
