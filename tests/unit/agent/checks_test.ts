@@ -141,7 +141,7 @@ Deno.test("canWrite: follows the mode for the owner and for others, not for root
   equal(canWrite(stat(0o775), 8), true);
 });
 
-Deno.test("checkAddress: tells an agent from another program that listens there", async () => {
+Deno.test("checkAddress: distinguishes an agent from another program that listens there", async () => {
   const csp = { "content-security-policy": "default-src 'none'" };
   const cases = [
     [new Response("ok\n", { headers: csp }), true],
