@@ -40,7 +40,7 @@ export const PARTS: Readonly<Record<string, () => string>> = {
   "config-keys": () => list(CONFIG_KEYS.map(configKey)),
   "findings": () =>
     list(
-      Object.entries(FINDINGS).map(([code, { area, title }]) => `\`${code}\` (${area}): ${title}`),
+      Object.entries(FINDINGS).map(([code, { title }]) => `\`${code}\`: ${title}`),
     ),
   "health-states": () =>
     list(Object.entries(HEALTH_STATES).map(([k, { meaning }]) => `\`${k}\`: ${meaning}`)),

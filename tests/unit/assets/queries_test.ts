@@ -66,6 +66,14 @@ Deno.test("prometheus-rules.yaml: has the eight alerts, each with a remedy and a
   }
 });
 
+Deno.test("grafana-dashboard.json: the guide lists its panels", async () => {
+  const guide = await Deno.readTextFile(
+    new URL("../../../docs/guides/dashboards.md", import.meta.url),
+  );
+  const listed = [...guide.matchAll(/^\| ([A-Z].*?) +\|/gm)].map(([, title]) => title);
+  deepEqual(listed, ["Panel", ...panels().map(({ title }) => title)]);
+});
+
 Deno.test("grafana-dashboard.json: has panels with queries and unique ids", () => {
   equal(new Set(panels().map((panel) => panel.id)).size, panels().length);
   for (const { title, targets } of panels()) {

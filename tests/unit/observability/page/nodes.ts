@@ -99,6 +99,7 @@ function healthy(image: string): ImageStatus {
     plugin: "ecr-credential-provider",
     pattern: "*.example.com",
     origin: "plugin ecr-credential-provider",
+    renewals: { success: 7, failure: 3 },
     fingerprint: "0011aabb",
     renewedAtMs: NOW_MS - 4 * HOUR_MS,
     expiresAtMs: NOW_MS + 8 * HOUR_MS,
