@@ -17,6 +17,7 @@ export async function runScript(main: () => Promise<number>): Promise<void> {
     Deno.exitCode = await main();
   } catch (error) {
     if (!(error instanceof BuildError)) throw error;
+    // deno-lint-ignore no-console -- for the user of the script
     console.error(`error: ${error.message}`);
     Deno.exitCode = 1;
   }
