@@ -52,21 +52,11 @@ const UNIQUE = new Set(["host", "content-length", "transfer-encoding"]);
 const latin1 = new TextDecoder("latin1");
 const encoder = new TextEncoder();
 
-/** Options of a {@linkcode MessageReader}. */
-export interface MessageReaderOptions {
-  /** Rejects chunk extensions and trailers, which can be used for request smuggling. */
-  readonly strict?: boolean;
-}
-
-/** Limits of a head. */
-export interface HeadLimits {
-  readonly maxBytes?: number;
-  readonly maxFields?: number;
-}
-
 /**
  * Reads HTTP/1.1 messages from a connection, one after another. The cost is linear in the number of
  * bytes, even if they arrive one by one.
+ *
+ * `strict` rejects chunk extensions and trailers, which can be used for request smuggling.
  *
  * After a method has thrown {@linkcode HttpMessageError}, the connection must be closed.
  */
@@ -77,7 +67,7 @@ export class MessageReader {
   #start = 0;
   #end = 0;
 
-  constructor(source: ByteSource, { strict = false }: MessageReaderOptions = {}) {
+  constructor(source: ByteSource, { strict = false }: { readonly strict?: boolean } = {}) {
     this.#source = source;
     this.#isStrict = strict;
   }
@@ -96,7 +86,10 @@ export class MessageReader {
 
   /** Reads a head. Resolves to undefined if the connection ends before its first byte. */
   async head(
-    { maxBytes = MAX_HEAD_BYTES, maxFields = Infinity }: HeadLimits = {},
+    { maxBytes = MAX_HEAD_BYTES, maxFields = Infinity }: {
+      readonly maxBytes?: number;
+      readonly maxFields?: number;
+    } = {},
   ): Promise<MessageHead | undefined> {
     if (!await this.begin()) return undefined;
     const [startLine = "", ...fields] = (await this.#text(maxBytes, "section")).split("\r\n");
