@@ -9,9 +9,11 @@ export interface Want {
 /** A parser that yields what it needs and gets the bytes, as a view that is valid only then. */
 export type Parser<R> = Generator<Want, R, Uint8Array>;
 
+const NOTHING = new Uint8Array(0);
+
 /** Needs `bytes` bytes at once. */
 export function* exactly(bytes: number): Parser<Uint8Array> {
-  return bytes === 0 ? new Uint8Array(0) : yield { bytes, isExact: true };
+  return bytes === 0 ? NOTHING : yield { bytes, isExact: true };
 }
 
 /** Needs at least one byte, and at most `bytes`. */
@@ -24,12 +26,12 @@ export class StreamParser<R> {
   readonly #parser: Parser<R | undefined>;
   #step: IteratorResult<Want, R | undefined>;
   /** The first bytes of an exact number that has not arrived completely. */
-  #collected = new Uint8Array(0);
+  #collected = NOTHING;
   #count = 0;
 
   constructor(parser: Parser<R>) {
     this.#parser = parser;
-    this.#step = parser.next(new Uint8Array(0));
+    this.#step = parser.next(NOTHING);
   }
 
   /** Whether the parser has returned, thrown or was stopped. */
@@ -63,18 +65,20 @@ export class StreamParser<R> {
   /** Stops the parser, which runs its `finally` blocks. */
   stop(): void {
     this.#step = this.#parser.return(undefined);
-    this.#collected = new Uint8Array(0);
+    this.#collected = NOTHING;
   }
 
-  /** Adds a piece, and returns the wanted bytes when they are complete. */
+  /** Adds a piece, and returns the wanted bytes when they are complete. They are not kept. */
   #collect(piece: Uint8Array, bytes: number): Uint8Array | undefined {
     if (piece.length === bytes) return piece;
     if (this.#count === 0) this.#collected = new Uint8Array(bytes);
-    this.#collected.set(piece, this.#count);
+    const collected = this.#collected;
+    collected.set(piece, this.#count);
     this.#count += piece.length;
     if (this.#count < bytes) return undefined;
     this.#count = 0;
-    return this.#collected;
+    this.#collected = NOTHING;
+    return collected;
   }
 }
 

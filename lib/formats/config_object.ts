@@ -51,6 +51,7 @@ export class ConfigObject {
   readonly report: ConfigReport;
   readonly fields: Fields;
   readonly #place: string;
+  readonly #read = new Set<string>();
 
   constructor(report: ConfigReport, fields: Fields, place: string) {
     this.report = report;
@@ -65,7 +66,14 @@ export class ConfigObject {
 
   /** Returns a field; undefined if it is missing or null. */
   get(name: string): unknown {
+    this.#read.add(name);
     return goField(this.fields, name);
+  }
+
+  /** Returns an object in a field; undefined if it is missing, or after a problem. */
+  object(name: string, remedy: string): ConfigObject | undefined {
+    const value = this.get(name);
+    return value === undefined ? undefined : this.report.object(value, this.place(name), remedy);
   }
 
   /** Returns the text of a field, empty if it is missing. */
@@ -91,9 +99,9 @@ export class ConfigObject {
     return this.report.problem(this.place(name), problem, remedy);
   }
 
-  /** Warns about the fields other than `names`. */
-  warnUnknown(names: readonly string[]): void {
-    for (const field of unknownFields(this.fields, names)) {
+  /** Warns about the fields that were not read. */
+  warnUnread(): void {
+    for (const field of unknownFields(this.fields, [...this.#read])) {
       const remedy = "remove it, or check its spelling";
       this.report.warn(this.place(field), "an unknown field is ignored", remedy);
     }

@@ -1,5 +1,5 @@
 import { tryClose } from "./files.ts";
-import { bindUnix } from "./listeners.ts";
+import { bindUnix, type BoundSocket } from "./listeners.ts";
 
 /** Observes one connection. Must not throw, keep a chunk or modify it. */
 export interface ByteReader {
@@ -27,36 +27,6 @@ export interface ByteProxyOptions {
   readonly reader: () => ByteReader;
 }
 
-/** Counters since the proxy was started. */
-export interface ByteProxyCounts {
-  readonly openConnections: number;
-  readonly connections: number;
-  /** Closed immediately: over the limit, or the upstream was unreachable. */
-  readonly refusedConnections: number;
-  readonly bytesFromClients: number;
-  readonly bytesFromServer: number;
-}
-
-/** A proxy that runs until it is disposed. */
-export interface ByteProxy extends AsyncDisposable {
-  counts(): ByteProxyCounts;
-  /** Whether no call is in flight and no write is pending. */
-  isIdle(): boolean;
-}
-
-/** State of a running proxy. */
-interface Traffic {
-  connections: number;
-  refused: number;
-  fromClients: number;
-  fromServer: number;
-  /** Chunks that are being written. */
-  writes: number;
-  /** Both ends of every open connection. */
-  readonly open: Set<Deno.UnixConn>;
-  readonly readers: Set<ByteReader>;
-}
-
 const CHUNK_BYTES = 64 * 1024;
 const MAX_CONNECTIONS = 1_024;
 
@@ -68,133 +38,141 @@ const MAX_CONNECTIONS = 1_024;
  * @throws {AgentError} `io` if it cannot listen on the socket.
  */
 export async function serveByteProxy(options: ByteProxyOptions): Promise<ByteProxy> {
-  const { listener, remove } = await bindUnix(options.path);
-  const open = new Set<Deno.UnixConn>();
-  const readers = new Set<ByteReader>();
-  const traffic: Traffic = {
-    connections: 0,
-    refused: 0,
-    fromClients: 0,
-    fromServer: 0,
-    writes: 0,
-    open,
-    readers,
-  };
-  const accepting = acceptAll(listener, traffic, options);
-  return {
-    counts: () => ({
-      openConnections: Math.ceil(open.size / 2),
-      connections: traffic.connections,
-      refusedConnections: traffic.refused,
-      bytesFromClients: traffic.fromClients,
-      bytesFromServer: traffic.fromServer,
-    }),
-    isIdle: () => {
-      return traffic.writes === 0 && readers.values().every((one) => one.callsInFlight === 0);
-    },
-    async [Symbol.asyncDispose]() {
-      listener.close();
-      for (const connection of open) tryClose(connection);
-      await remove();
-      await accepting;
-    },
-  };
+  return new ByteProxy(await bindUnix(options.path), options);
 }
 
-async function acceptAll(
-  listener: Deno.UnixListener,
-  traffic: Traffic,
-  options: ByteProxyOptions,
-): Promise<void> {
-  const { maxConnections = MAX_CONNECTIONS } = options;
-  const pairs = new Set<Promise<void>>();
-  while (true) {
-    let client: Deno.UnixConn;
-    try {
-      client = await listener.accept();
-    } catch (error) {
-      if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
-        break;
-      }
-      await new Promise((resolve) => setTimeout(resolve, 50)); // possibly out of descriptors
-      continue;
-    }
-    traffic.connections++;
-    if (pairs.size >= maxConnections) {
-      traffic.refused++;
-      tryClose(client);
-      continue;
-    }
-    const pair = joinPair(client, traffic, options).finally(() => pairs.delete(pair));
-    pairs.add(pair);
+/** A proxy that runs until it is disposed. */
+export class ByteProxy implements AsyncDisposable {
+  readonly #bound: BoundSocket;
+  readonly #options: ByteProxyOptions;
+  readonly #accepting: Promise<void>;
+  /** Both ends of every open connection. */
+  readonly #open = new Set<Deno.UnixConn>();
+  readonly #readers = new Set<ByteReader>();
+  readonly #pairs = new Set<Promise<void>>();
+  #connections = 0;
+  #refusedConnections = 0;
+  #bytesFromClients = 0;
+  #bytesFromServer = 0;
+  /** Chunks that are being written. */
+  #writes = 0;
+
+  constructor(bound: BoundSocket, options: ByteProxyOptions) {
+    this.#bound = bound;
+    this.#options = options;
+    this.#accepting = this.#acceptAll();
   }
-  await Promise.all(pairs);
-}
 
-/** Connects a client to the upstream, until both directions are closed. */
-async function joinPair(
-  client: Deno.UnixConn,
-  traffic: Traffic,
-  { upstream, reader }: ByteProxyOptions,
-): Promise<void> {
-  const { open, readers } = traffic;
-  open.add(client);
-  let server: Deno.UnixConn | undefined;
-  try {
-    server = await Deno.connect({ transport: "unix", path: upstream });
-    open.add(server);
-    const observer = reader();
-    readers.add(observer);
-    const up = copy(client, server, traffic, (chunk) => {
-      traffic.fromClients += chunk.length;
-      observer.fromClient(chunk);
-    }, () => observer.clientEnded());
-    const down = copy(server, client, traffic, (chunk) => {
-      traffic.fromServer += chunk.length;
-      observer.fromServer(chunk);
-    }, () => {});
-    await Promise.all([up, down]);
-    observer.closed();
-    readers.delete(observer);
-  } catch {
-    if (server === undefined) traffic.refused++; // the upstream is unreachable
-  } finally {
-    for (const connection of server === undefined ? [client] : [client, server]) {
-      open.delete(connection);
-      tryClose(connection);
-    }
+  /** Returns counters since the start; refused connections were closed immediately. */
+  counts() {
+    return {
+      openConnections: Math.ceil(this.#open.size / 2),
+      connections: this.#connections,
+      refusedConnections: this.#refusedConnections,
+      bytesFromClients: this.#bytesFromClients,
+      bytesFromServer: this.#bytesFromServer,
+    };
   }
-}
 
-/** Copies one direction to its end. An error closes both directions. */
-async function copy(
-  from: Deno.UnixConn,
-  to: Deno.UnixConn,
-  traffic: Traffic,
-  read: (chunk: Uint8Array) => void,
-  ended: () => void,
-): Promise<void> {
-  const buffer = new Uint8Array(CHUNK_BYTES);
-  try {
+  /** Whether no call is in flight and no write is pending. */
+  isIdle(): boolean {
+    return this.#writes === 0 && this.#readers.values().every((one) => one.callsInFlight === 0);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#bound.listener.close();
+    for (const connection of this.#open) tryClose(connection);
+    await this.#bound.remove();
+    await this.#accepting;
+  }
+
+  async #acceptAll(): Promise<void> {
+    const { maxConnections = MAX_CONNECTIONS } = this.#options;
     while (true) {
-      const count = await from.read(buffer);
-      if (count === null) break;
-      const chunk = buffer.subarray(0, count);
-      traffic.writes++;
+      let client: Deno.UnixConn;
       try {
-        const writing = to.write(chunk);
-        // Read synchronously while the write is pending: the reader sees every request before its
-        // response.
-        read(chunk);
-        for (let done = await writing; done < count;) done += await to.write(chunk.subarray(done));
-      } finally {
-        traffic.writes--;
+        client = await this.#bound.listener.accept();
+      } catch (error) {
+        if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
+          break;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 50)); // possibly out of descriptors
+        continue;
+      }
+      this.#connections++;
+      if (this.#pairs.size >= maxConnections) {
+        this.#refusedConnections++;
+        tryClose(client);
+        continue;
+      }
+      const pair = this.#joinPair(client).finally(() => this.#pairs.delete(pair));
+      this.#pairs.add(pair);
+    }
+    await Promise.all(this.#pairs);
+  }
+
+  /** Connects a client to the upstream, until both directions are closed. */
+  async #joinPair(client: Deno.UnixConn): Promise<void> {
+    const { upstream, reader } = this.#options;
+    this.#open.add(client);
+    let server: Deno.UnixConn | undefined;
+    try {
+      server = await Deno.connect({ transport: "unix", path: upstream });
+      this.#open.add(server);
+      const observer = reader();
+      this.#readers.add(observer);
+      const up = this.#copy(client, server, (chunk) => {
+        this.#bytesFromClients += chunk.length;
+        observer.fromClient(chunk);
+      }, () => observer.clientEnded());
+      const down = this.#copy(server, client, (chunk) => {
+        this.#bytesFromServer += chunk.length;
+        observer.fromServer(chunk);
+      });
+      await Promise.all([up, down]);
+      observer.closed();
+      this.#readers.delete(observer);
+    } catch {
+      if (server === undefined) this.#refusedConnections++; // the upstream is unreachable
+    } finally {
+      for (const connection of server === undefined ? [client] : [client, server]) {
+        this.#open.delete(connection);
+        tryClose(connection);
       }
     }
-    ended();
-    await to.closeWrite();
-  } catch {
-    tryClose(from);
-    tryClose(to);
+  }
+
+  /** Copies one direction to its end. An error closes both directions. */
+  async #copy(
+    from: Deno.UnixConn,
+    to: Deno.UnixConn,
+    read: (chunk: Uint8Array) => void,
+    ended = () => {},
+  ): Promise<void> {
+    const buffer = new Uint8Array(CHUNK_BYTES);
+    try {
+      while (true) {
+        const count = await from.read(buffer);
+        if (count === null) break;
+        const chunk = buffer.subarray(0, count);
+        this.#writes++;
+        try {
+          const writing = to.write(chunk);
+          // Read synchronously while the write is pending: the reader sees every request before its
+          // response.
+          read(chunk);
+          for (let done = await writing; done < count;) {
+            done += await to.write(chunk.subarray(done));
+          }
+        } finally {
+          this.#writes--;
+        }
+      }
+      ended();
+      await to.closeWrite();
+    } catch {
+      tryClose(from);
+      tryClose(to);
+    }
   }
 }

@@ -27,9 +27,17 @@ async function readText(
       const what = kind === "other" ? "pipe or a device" : kind;
       throw new AgentError("io", `failed to read ${path}: it is a ${what}, not a file`);
     }
-    using file = await Deno.open(path, { read: true });
-    const bytes = await readBounded(file, maxBytes, path);
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
+    const decoder = new TextDecoder("utf-8", { fatal: true });
+    let text = "";
+    let size = 0;
+    for await (const chunk of (await Deno.open(path)).readable) {
+      size += chunk.length;
+      if (size > maxBytes) {
+        throw new AgentError("io", `failed to read ${path}: larger than ${maxBytes} bytes`);
+      }
+      text += decoder.decode(chunk, { stream: true });
+    }
+    return text + decoder.decode();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     if (error instanceof TypeError) {
@@ -37,22 +45,6 @@ async function readText(
     }
     throw failed("read", path, error);
   }
-}
-
-async function readBounded(file: Deno.FsFile, maxBytes: number, path: string): Promise<Uint8Array> {
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
-  let size = 0;
-  while (true) {
-    const chunk = new Uint8Array(Math.min(64 * 1024, maxBytes + 1));
-    const read = await file.read(chunk);
-    if (read === null) break;
-    size += read;
-    if (size > maxBytes) {
-      throw new AgentError("io", `failed to read ${path}: larger than ${maxBytes} bytes`);
-    }
-    chunks.push(chunk.subarray(0, read));
-  }
-  return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }
 
 async function stat(

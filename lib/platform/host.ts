@@ -39,7 +39,7 @@ export interface Host {
   residentBytes(): number;
   /** CPU time that the process has used. */
   cpuSeconds(): number;
-  /** The number of open file descriptors; undefined without a shell. */
+  /** The number of open file descriptors; undefined if they cannot be read. */
   openDescriptors(): Promise<number | undefined>;
   /** The soft limit of open file descriptors. */
   descriptorLimit(): Promise<number>;
@@ -92,8 +92,7 @@ export function isJournal(
 const SHELL_TIMEOUT_MS = 2_000;
 
 /**
- * Reads a number through a shell: the compiled binary has no permission to read `/proc`, and Deno
- * has no API for limits. Returns undefined without a shell.
+ * Reads a number through a shell: Deno has no API for limits. Returns undefined without a shell.
  */
 async function numberFromShell(command: string): Promise<number | undefined> {
   const deadline = new Deadline(SHELL_TIMEOUT_MS);
@@ -107,6 +106,15 @@ async function numberFromShell(command: string): Promise<number | undefined> {
     return undefined;
   } finally {
     deadline[Symbol.dispose](); // not `using`: the minifier drops it for a value that is used once
+  }
+}
+
+/** Newer versions of Deno allow a shell to read the list, but not the program itself. */
+async function openDescriptors(): Promise<number | undefined> {
+  try {
+    return (await Array.fromAsync(Deno.readDir("/proc/self/fd"))).length - 1; // without that of the list
+  } catch {
+    return await numberFromShell(`set -- /proc/${Deno.pid}/fd/*; echo $#`);
   }
 }
 
@@ -186,7 +194,7 @@ export function systemHost(): Host {
     },
     residentBytes: () => Deno.memoryUsage().rss,
     cpuSeconds,
-    openDescriptors: () => numberFromShell(`set -- /proc/${Deno.pid}/fd/*; echo $#`),
+    openDescriptors,
     descriptorLimit: () => descriptorLimit ??= readDescriptorLimit(),
     onUnhandledError,
     selfCommand: (mainUrl) =>

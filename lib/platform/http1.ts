@@ -42,6 +42,7 @@ const MAX_CHUNK_LINE_BYTES = 256;
 const MIN_BUFFER_BYTES = 4 * 1024;
 const MAX_READ_BYTES = 64 * 1024;
 const LINE_FEED = 10;
+const CARRIAGE_RETURN = 13;
 const NAME = /^[!#$%&'*+.^_`|~\w-]+$/;
 // deno-lint-ignore no-control-regex -- these are rejected
 const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/;
@@ -51,32 +52,22 @@ const UNIQUE = new Set(["host", "content-length", "transfer-encoding"]);
 const latin1 = new TextDecoder("latin1");
 const encoder = new TextEncoder();
 
-/** Options of a {@linkcode MessageReader}. */
-export interface MessageReaderOptions {
-  /** Rejects chunk extensions and trailers, which can be used for request smuggling. */
-  readonly strict?: boolean;
-}
-
-/** Limits of a head. */
-export interface HeadLimits {
-  readonly maxBytes?: number;
-  readonly maxFields?: number;
-}
-
 /**
  * Reads HTTP/1.1 messages from a connection, one after another. The cost is linear in the number of
  * bytes, even if they arrive one by one.
+ *
+ * `strict` rejects chunk extensions and trailers, which can be used for request smuggling.
  *
  * After a method has thrown {@linkcode HttpMessageError}, the connection must be closed.
  */
 export class MessageReader {
   readonly #source: ByteSource;
   readonly #isStrict: boolean;
-  #buffer = new Uint8Array(0);
+  #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #start = 0;
   #end = 0;
 
-  constructor(source: ByteSource, { strict = false }: MessageReaderOptions = {}) {
+  constructor(source: ByteSource, { strict = false }: { readonly strict?: boolean } = {}) {
     this.#source = source;
     this.#isStrict = strict;
   }
@@ -95,11 +86,14 @@ export class MessageReader {
 
   /** Reads a head. Resolves to undefined if the connection ends before its first byte. */
   async head(
-    { maxBytes = MAX_HEAD_BYTES, maxFields = Infinity }: HeadLimits = {},
+    { maxBytes = MAX_HEAD_BYTES, maxFields = Infinity }: {
+      readonly maxBytes?: number;
+      readonly maxFields?: number;
+    } = {},
   ): Promise<MessageHead | undefined> {
     if (!await this.begin()) return undefined;
-    const startLine = await this.#line(maxBytes);
-    return { startLine, headers: await this.#fields(maxBytes - startLine.length, maxFields) };
+    const [startLine = "", ...fields] = (await this.#text(maxBytes, "section")).split("\r\n");
+    return { startLine, headers: headersOf(fields, maxFields) };
   }
 
   /** Yields a body as it arrives. Read it to its end before the next head. */
@@ -127,6 +121,13 @@ export class MessageReader {
 
   /** Reads a complete body of at most `maxBytes`. */
   async wholeBody(framing: BodyFraming, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    if (framing.kind === "length" && framing.length <= Math.min(maxBytes, MIN_BUFFER_BYTES)) {
+      const { length } = framing;
+      while (this.#end - this.#start < length) {
+        if (!await this.#fill(length)) throw new HttpMessageError("incomplete");
+      }
+      return this.#take(length);
+    }
     const chunks = await Array.fromAsync(this.body(framing, maxBytes));
     const whole = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0));
     let at = 0;
@@ -139,7 +140,7 @@ export class MessageReader {
 
   async *#chunks(maxBytes: number): AsyncGenerator<Uint8Array, void> {
     for (let rest = maxBytes;;) {
-      const line = await this.#line(MAX_CHUNK_LINE_BYTES);
+      const line = await this.#text(MAX_CHUNK_LINE_BYTES, "line");
       const [, digits = "", extension = ""] = /^([0-9a-f]{1,12})([\t ]*(?:;.*)?)$/i.exec(line) ??
         [];
       if (digits === "" || (this.#isStrict && extension !== "")) {
@@ -150,47 +151,35 @@ export class MessageReader {
       if (size > rest) throw new HttpMessageError("too-large");
       rest -= size;
       yield* this.#exactly(size);
-      if (await this.#line(0) !== "") throw new HttpMessageError("malformed");
+      if (await this.#text(0, "line") !== "") throw new HttpMessageError("malformed");
     }
-    const trailers = await this.#fields(MAX_HEAD_BYTES);
-    if (this.#isStrict && trailers.size > 0) throw new HttpMessageError("malformed");
+    const trailers = await this.#text(MAX_HEAD_BYTES, "section");
+    if (this.#isStrict && trailers !== "") throw new HttpMessageError("malformed");
   }
 
-  async #fields(maxBytes: number, maxFields = Infinity): Promise<ReadonlyMap<string, string>> {
-    const fields = new Map<string, string>();
-    let restBytes = maxBytes;
-    let count = 0;
-    for (let line = await this.#line(restBytes); line !== ""; line = await this.#line(restBytes)) {
-      if (++count > maxFields) throw new HttpMessageError("too-long");
-      restBytes -= line.length + 2;
-      const colon = line.indexOf(":");
-      const name = line.slice(0, Math.max(colon, 0)).toLowerCase();
-      const value = line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, "");
-      const before = fields.get(name);
-      const isRepeated = before !== undefined && UNIQUE.has(name);
-      if (!NAME.test(name) || CONTROL.test(value) || isRepeated) {
-        throw new HttpMessageError("malformed");
-      }
-      fields.set(name, before === undefined ? value : `${before}, ${value}`);
-    }
-    return fields;
-  }
-
-  /** Reads a line of at most `maxBytes`, without its CRLF. */
-  async #line(maxBytes: number): Promise<string> {
+  /** Reads a line, or lines up to an empty one, of at most `maxBytes`; without the last CRLF. */
+  async #text(maxBytes: number, what: "line" | "section"): Promise<string> {
+    let line = 0; // offset of the current line
     let searched = 0;
     while (true) {
-      const at = this.#buffer.subarray(this.#start + searched, this.#end).indexOf(LINE_FEED);
-      const length = at < 0 ? this.#end - this.#start : searched + at - 1;
+      const at = this.#buffer.subarray(0, this.#end).indexOf(LINE_FEED, this.#start + searched);
+      const length = (at < 0 ? this.#end : at - 1) - this.#start;
       if (length > maxBytes + (at < 0 ? 1 : 0)) throw new HttpMessageError("too-long");
-      if (at >= 0) {
-        const line = latin1.decode(this.#buffer.subarray(this.#start, this.#start + length + 1));
-        if (!line.endsWith("\r")) throw new HttpMessageError("malformed");
-        this.#start += length + 2;
-        return line.slice(0, -1);
+      if (at < 0) {
+        searched = length;
+        if (!await this.#fill(0)) throw new HttpMessageError("incomplete");
+        continue;
       }
-      searched = length;
-      if (!await this.#fill(0)) throw new HttpMessageError("incomplete");
+      if (length < line || this.#buffer[at - 1] !== CARRIAGE_RETURN) {
+        throw new HttpMessageError("malformed");
+      }
+      if (what === "line" || length === line) {
+        const end = Math.max(length - (what === "line" ? 0 : 2), 0);
+        const text = latin1.decode(this.#buffer.subarray(this.#start, this.#start + end));
+        this.#start = at + 1;
+        return text;
+      }
+      line = searched = length + 2;
     }
   }
 
@@ -206,7 +195,7 @@ export class MessageReader {
   }
 
   /** Consumes at most `limit` buffered bytes and returns a copy. */
-  #take(limit: number): Uint8Array {
+  #take(limit: number): Uint8Array<ArrayBuffer> {
     const chunk = this.#buffer.slice(this.#start, Math.min(this.#end, this.#start + limit));
     this.#start += chunk.length;
     return chunk;
@@ -235,6 +224,23 @@ export class MessageReader {
     this.#end += count;
     return true;
   }
+}
+
+function headersOf(fields: readonly string[], maxFields: number): ReadonlyMap<string, string> {
+  if (fields.length > maxFields) throw new HttpMessageError("too-long");
+  const headers = new Map<string, string>();
+  for (const field of fields) {
+    const colon = field.indexOf(":");
+    const name = field.slice(0, Math.max(colon, 0)).toLowerCase();
+    const value = field.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, "");
+    const before = headers.get(name);
+    const isRepeated = before !== undefined && UNIQUE.has(name);
+    if (!NAME.test(name) || CONTROL.test(value) || isRepeated) {
+      throw new HttpMessageError("malformed");
+    }
+    headers.set(name, before === undefined ? value : `${before}, ${value}`);
+  }
+  return headers;
 }
 
 /**

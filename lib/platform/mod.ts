@@ -25,10 +25,9 @@ export {
   systemRandom,
 } from "./host.ts";
 export type { Handler } from "./http_server.ts";
-export { createKubeHttp } from "./kube_http.ts";
+export { createKubeHttp, createRegistryHttp } from "./https_clients.ts";
 export { listensOn, listenTcp, listenUnix } from "./listeners.ts";
 export { createNotifier, type Notifier } from "./notify.ts";
 export { createNydusdApi, createSnapshotterApi } from "./nydus_api.ts";
 export { systemProcessRunner } from "./process.ts";
-export { createRegistryHttp } from "./registry_http.ts";
 export { createUnixHttp } from "./unix_http.ts";

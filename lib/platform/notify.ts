@@ -1,27 +1,7 @@
-/** The environment variables of the service manager. */
-export type NotifyEnvironment = Readonly<Record<string, string | undefined>>;
+import { messageOf } from "../model/mod.ts";
 
-/**
- * Reports the service state to systemd with the protocol of `sd_notify(3)`, one datagram per
- * message. Calls never reject, and do nothing without a service manager.
- */
-export interface Notifier extends Disposable {
-  /**
-   * Interval for calls of {@linkcode Notifier.watchdog} in milliseconds: half of the watchdog
-   * timeout. Undefined without a watchdog for this process.
-   */
-  readonly watchdogIntervalMs?: number;
-  /** Reports that the service has started, or that a reload has completed. */
-  ready(status?: string): Promise<void>;
-  /** Sets the line that `systemctl status` shows. */
-  status(text: string): Promise<void>;
-  /** Reports the start of a reload, which {@linkcode Notifier.ready} completes. */
-  reloading(): Promise<void>;
-  /** Reports that the service is stopping. */
-  stopping(): Promise<void>;
-  /** Resets the watchdog timeout. */
-  watchdog(): Promise<void>;
-}
+/** The environment variables of the service manager. */
+type NotifyEnvironment = Readonly<Record<string, string | undefined>>;
 
 /** Options of {@linkcode createNotifier}. */
 export interface NotifierOptions {
@@ -31,17 +11,65 @@ export interface NotifierOptions {
   readonly pid?: number;
 }
 
+export type Notifier = ReturnType<typeof createNotifier>;
+
 /**
- * Creates a notifier from `NOTIFY_SOCKET` (a path, or `@name` in the abstract namespace),
- * `WATCHDOG_USEC` and `WATCHDOG_PID`. Without `NOTIFY_SOCKET` all calls are no-ops.
+ * Creates a notifier that reports the service state to systemd with the protocol of `sd_notify(3)`,
+ * one datagram per message, to `NOTIFY_SOCKET`: a path, or `@name` in the abstract namespace. Its
+ * methods never reject, and do nothing without a service manager.
  */
 export function createNotifier(
   env: NotifyEnvironment,
   { warn = () => {}, pid = Deno.pid }: NotifierOptions = {},
-): Notifier {
-  const target = env["NOTIFY_SOCKET"] ?? "";
-  const interval = target === "" ? undefined : watchdogIntervalMs(env, pid);
-  return new DatagramNotifier(target, runtimeDirectory(env), interval, warn);
+) {
+  const path = (env["NOTIFY_SOCKET"] ?? "").replace(/^@/, "\0");
+  let isAvailable = path !== "";
+  let isWarned = false;
+  let socket: Deno.DatagramConn | undefined;
+  const dispose = () => {
+    isAvailable = false;
+    socket?.close();
+    socket = undefined;
+  };
+  const send = async (message: string): Promise<void> => {
+    if (!isAvailable) return;
+    try {
+      if (!/^[/\0]/.test(path)) {
+        throw new TypeError("the address is neither a path nor an abstract name");
+      }
+      socket ??= openSender(runtimeDirectory(env));
+      await socket.send(new TextEncoder().encode(message), { transport: "unixpacket", path });
+    } catch (error) {
+      if (!isAvailable) return;
+      // A later message is tried again, because a missed one of the watchdog would restart the
+      // service; not for an invalid address.
+      const isInvalid = error instanceof TypeError;
+      if (isInvalid) dispose();
+      if (isWarned) return;
+      isWarned = true;
+      const reason = isInvalid && path.startsWith("\0")
+        ? "this build does not support sockets in the abstract namespace"
+        : messageOf(error);
+      const target = path.replace("\0", "@");
+      warn(`failed to notify the service manager at ${target}: ${reason}; continuing without`);
+    }
+  };
+  return {
+    /** Interval for `watchdog` in milliseconds; undefined without a watchdog for this process. */
+    watchdogIntervalMs: path === "" ? undefined : watchdogIntervalMs(env, pid),
+    /** Reports that the service has started, or that a reload has completed. */
+    ready: (status?: string) =>
+      send(status === undefined ? "READY=1" : `READY=1\nSTATUS=${oneLine(status)}`),
+    /** Sets the line that `systemctl status` shows. */
+    status: (text: string) => send(`STATUS=${oneLine(text)}`),
+    /** Reports the start of a reload, which `ready` completes. */
+    reloading: () => send(`RELOADING=1${monotonicField()}`),
+    /** Reports that the service is stopping. */
+    stopping: () => send("STOPPING=1"),
+    /** Resets the watchdog timeout. */
+    watchdog: () => send("WATCHDOG=1"),
+    [Symbol.dispose]: dispose,
+  };
 }
 
 /**
@@ -54,87 +82,6 @@ export function watchdogIntervalMs(env: NotifyEnvironment, pid: number): number 
   const watched = env["WATCHDOG_PID"] ?? "";
   if (watched !== "" && watched !== String(pid)) return undefined;
   return Math.max(1, Math.floor(Number(limitUs) / 2000));
-}
-
-class DatagramNotifier implements Notifier {
-  readonly watchdogIntervalMs?: number;
-  readonly #target: string;
-  readonly #runtimeDirectory: string | undefined;
-  readonly #warn: (text: string) => void;
-  #socket: Deno.DatagramConn | undefined;
-  #unavailable: boolean;
-  #warned = false;
-
-  constructor(
-    target: string,
-    directory: string | undefined,
-    intervalMs: number | undefined,
-    warn: (text: string) => void,
-  ) {
-    this.#target = target.startsWith("@") ? `\0${target.slice(1)}` : target;
-    this.#runtimeDirectory = directory;
-    this.#warn = warn;
-    this.#unavailable = target === "";
-    if (intervalMs !== undefined) this.watchdogIntervalMs = intervalMs;
-  }
-
-  ready(status?: string): Promise<void> {
-    return this.#send(status === undefined ? "READY=1" : `READY=1\nSTATUS=${oneLine(status)}`);
-  }
-
-  status(text: string): Promise<void> {
-    return this.#send(`STATUS=${oneLine(text)}`);
-  }
-
-  reloading(): Promise<void> {
-    return this.#send(`RELOADING=1${monotonicField()}`);
-  }
-
-  stopping(): Promise<void> {
-    return this.#send("STOPPING=1");
-  }
-
-  watchdog(): Promise<void> {
-    return this.#send("WATCHDOG=1");
-  }
-
-  [Symbol.dispose](): void {
-    this.#unavailable = true;
-    this.#socket?.close();
-    this.#socket = undefined;
-  }
-
-  async #send(message: string): Promise<void> {
-    if (this.#unavailable) return;
-    try {
-      if (!this.#target.startsWith("/") && !this.#target.startsWith("\0")) {
-        throw new TypeError("the address is neither a path nor an abstract name");
-      }
-      this.#socket ??= openSender(this.#runtimeDirectory);
-      const bytes = new TextEncoder().encode(message);
-      await this.#socket.send(bytes, { transport: "unixpacket", path: this.#target });
-    } catch (error) {
-      if (!this.#unavailable) this.#report(error);
-    }
-  }
-
-  /**
-   * Warns once. Transient failures are retried with the next message, because a missed watchdog
-   * message would restart the service; an invalid address is not tried again.
-   */
-  #report(error: unknown): void {
-    const socket = this.#target.replace("\0", "@");
-    const isInvalid = error instanceof TypeError;
-    const reason = isInvalid && this.#target.startsWith("\0")
-      ? "this build does not support sockets in the abstract namespace"
-      : error instanceof Error
-      ? error.message
-      : String(error);
-    if (isInvalid) this[Symbol.dispose]();
-    if (this.#warned) return;
-    this.#warned = true;
-    this.#warn(`failed to notify the service manager at ${socket}: ${reason}; continuing without`);
-  }
 }
 
 /**

@@ -1,6 +1,5 @@
 import {
   type CallOptions,
-  Deadline,
   Secret,
   Semaphore,
   type UnixHttp,
@@ -8,8 +7,7 @@ import {
   type UnixHttpResult,
 } from "../model/mod.ts";
 import { systemClock } from "./host.ts";
-import { ClientConnection } from "./http1.ts";
-import { HttpMessageError } from "./http1.ts";
+import { ClientConnection, HttpMessageError } from "./http1.ts";
 
 const MAX_BYTES = 16 * 1024 * 1024;
 /** Connections per socket: a slow response does not hold up the next request. */
@@ -18,6 +16,12 @@ const MAX_CONNECTIONS = 2;
 const EXIT_MS = 50;
 /** Idle connections to all sockets; above that, the least recently used ones are closed. */
 const MAX_IDLE = 256;
+/** Deadlines are checked at least this often while a request is in flight. */
+const DEADLINE_CHECK_MS = 500;
+
+const HEADERS = [["Host", "localhost"]] as const;
+const HEADERS_OF_JSON = [...HEADERS, ["Content-Type", "application/json"]] as const;
+const decoder = new TextDecoder();
 
 /** Options of {@linkcode createUnixHttp}. */
 export interface UnixHttpOptions {
@@ -36,10 +40,16 @@ class Peer {
   readonly idle: ClientConnection[] = [];
   /** Requests that run or wait for a connection. */
   pending = 0;
+}
 
-  closeIdle(): void {
-    for (const connection of this.idle.splice(0)) connection.close();
-  }
+/** A request until its caller has a result. */
+interface Call {
+  readonly request: UnixHttpRequest;
+  readonly deadlineMs: number;
+  /** The connection that it uses. */
+  connection?: ClientConnection;
+  isCancelled: boolean;
+  cancel(): void;
 }
 
 /** A result, and whether the connection failed before a response arrived. */
@@ -49,13 +59,17 @@ interface Attempt {
 }
 
 /**
- * Invariants: a connection is idle or belongs to exactly one request; one that failed, or delivered
- * an error status, is closed and never idle; at most `MAX_CONNECTIONS` requests of a socket run.
+ * Invariants: a connection is idle or belongs to exactly one call; one that failed, or delivered
+ * an error status, is closed and never idle; at most `MAX_CONNECTIONS` calls of a socket run. One
+ * timer serves the deadlines of all calls: an idle node makes many short ones at a time.
  */
 class PooledUnixHttp implements UnixHttp {
   readonly #peers = new Map<string, Peer>();
+  readonly #calls = new Set<Call>();
   readonly #exited: UnixHttpOptions["exited"];
   readonly #disposed = new AbortController();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #idleCount = 0;
 
   constructor({ exited }: UnixHttpOptions) {
     this.#exited = exited;
@@ -63,20 +77,37 @@ class PooledUnixHttp implements UnixHttp {
 
   async request(request: UnixHttpRequest, { signal }: CallOptions = {}): Promise<UnixHttpResult> {
     signal?.throwIfAborted();
-    using deadline = new Deadline(request.timeoutMs, signal);
-    const { socketPath } = request;
+    const { socketPath, timeoutMs } = request;
     const peer = this.#peers.get(socketPath) ?? new Peer();
     this.#peers.delete(socketPath);
     this.#peers.set(socketPath, peer); // moves it to the end: the first is least recently used
+    const cancelled = Promise.withResolvers<UnixHttpResult>();
+    const call: Call = {
+      request,
+      deadlineMs: performance.now() + timeoutMs,
+      isCancelled: false,
+      cancel() {
+        call.isCancelled = true;
+        call.connection?.close();
+        cancelled.resolve({ kind: "timed-out" });
+      },
+    };
     peer.pending++;
+    this.#calls.add(call);
+    this.#timer ??= setTimeout(this.#cancelLate, Math.min(timeoutMs, DEADLINE_CHECK_MS));
+    signal?.addEventListener("abort", call.cancel);
     try {
-      const { signal } = deadline;
-      return await deadline.race(peer.semaphore.run(() => this.#run(peer, request, signal)));
-    } catch (error) {
+      const work = peer.semaphore.run(() => this.#run(peer, call));
+      const result = await Promise.race([work, cancelled.promise]);
       signal?.throwIfAborted();
-      if (deadline.passed) return { kind: "timed-out" };
-      throw error;
+      return result;
     } finally {
+      signal?.removeEventListener("abort", call.cancel);
+      this.#calls.delete(call);
+      if (this.#calls.size === 0) {
+        clearTimeout(this.#timer);
+        this.#timer = undefined;
+      }
       peer.pending--;
       this.#tidy(socketPath, peer);
     }
@@ -84,51 +115,48 @@ class PooledUnixHttp implements UnixHttp {
 
   [Symbol.dispose](): void {
     this.#disposed.abort();
-    for (const peer of this.#peers.values()) peer.closeIdle();
+    for (const peer of this.#peers.values()) this.#closeIdle(peer);
     this.#peers.clear();
   }
 
-  async #run(
-    peer: Peer,
-    request: UnixHttpRequest,
-    signal: AbortSignal,
-  ): Promise<UnixHttpResult> {
-    signal.throwIfAborted();
+  readonly #cancelLate = (): void => {
+    const nowMs = performance.now();
+    for (const call of this.#calls) if (nowMs >= call.deadlineMs) call.cancel();
+    const remainingMs = [...this.#calls].map(({ deadlineMs }) => deadlineMs - nowMs);
+    this.#timer = setTimeout(this.#cancelLate, Math.min(DEADLINE_CHECK_MS, ...remainingMs));
+  };
+
+  async #run(peer: Peer, call: Call): Promise<UnixHttpResult> {
+    if (call.isCancelled) return { kind: "timed-out" };
     const idle = peer.idle.pop();
     if (idle !== undefined) {
-      const { result, isUnanswered } = await this.#exchange(peer, idle, request, signal);
+      this.#idleCount--;
+      const { result, isUnanswered } = await this.#exchange(peer, idle, call);
       // The peer may have closed the idle connection: idempotent requests are retried on a new one.
-      if (!isUnanswered || request.method === "POST") return result;
+      if (!isUnanswered || call.isCancelled || call.request.method === "POST") return result;
     }
-    const opened = await connect(request.socketPath);
+    const opened = await connect(call.request.socketPath);
     if (!(opened instanceof ClientConnection)) return opened;
-    return (await this.#exchange(peer, opened, request, signal)).result;
+    return (await this.#exchange(peer, opened, call)).result;
   }
 
-  async #exchange(
-    peer: Peer,
-    connection: ClientConnection,
-    { socketPath, method, path, body, maxBytes = MAX_BYTES }: UnixHttpRequest,
-    signal: AbortSignal,
-  ): Promise<Attempt> {
-    const abort = () => connection.close();
-    signal.addEventListener("abort", abort);
+  async #exchange(peer: Peer, connection: ClientConnection, call: Call): Promise<Attempt> {
+    const { socketPath, method, path, body, maxBytes = MAX_BYTES } = call.request;
+    call.connection = connection;
     let isUnanswered = true;
     let isReusable = false;
     try {
-      signal.throwIfAborted();
-      const type = body === undefined ? [] : [["Content-Type", "application/json"] as const];
-      const headers = [["Host", "localhost"] as const, ...type];
+      if (call.isCancelled) return { result: { kind: "timed-out" } };
+      const headers = body === undefined ? HEADERS : HEADERS_OF_JSON;
       const response = await connection.send({ method, target: path, headers, body });
       isUnanswered = false;
       const bytes = await connection.reader.wholeBody(response.framing, maxBytes);
       // After an error status the peer may still be processing the request.
       isReusable = response.keepAlive && response.status < 300 &&
-        !connection.reader.hasBufferedBytes && !signal.aborted;
-      const text = new TextDecoder().decode(bytes);
-      return { result: { kind: "answered", status: response.status, body: new Secret(text) } };
+        !connection.reader.hasBufferedBytes && !call.isCancelled;
+      const text = new Secret(decoder.decode(bytes));
+      return { result: { kind: "answered", status: response.status, body: text } };
     } catch (error) {
-      signal.throwIfAborted();
       const reason = error instanceof HttpMessageError ? error.reason : "incomplete";
       const detail = reason === "incomplete"
         ? "the connection was cut"
@@ -137,7 +165,7 @@ class PooledUnixHttp implements UnixHttp {
         : "the response is not HTTP";
       return { result: broken(detail), isUnanswered };
     } finally {
-      signal.removeEventListener("abort", abort);
+      delete call.connection;
       if (isReusable) this.#keep(socketPath, peer, connection);
       else connection.close();
     }
@@ -145,10 +173,12 @@ class PooledUnixHttp implements UnixHttp {
 
   #keep(socketPath: string, peer: Peer, connection: ClientConnection): void {
     peer.idle.push(connection);
+    this.#idleCount++;
     connection.idle(() => {
       const at = peer.idle.indexOf(connection);
       if (at < 0) return; // in use again
       peer.idle.splice(at, 1);
+      this.#idleCount--;
       connection.close();
       this.#tidy(socketPath, peer);
       this.#reportExit(socketPath, peer).catch(() => {}); // rejects only when disposed
@@ -166,15 +196,18 @@ class PooledUnixHttp implements UnixHttp {
   }
 
   #tidy(socketPath: string, peer: Peer): void {
-    if (this.#peers.get(socketPath) !== peer) return peer.closeIdle(); // disposed meanwhile
+    if (this.#peers.get(socketPath) !== peer) return this.#closeIdle(peer); // disposed meanwhile
     if (peer.pending + peer.idle.length === 0) this.#peers.delete(socketPath);
-    let idle = this.#peers.values().reduce((sum, each) => sum + each.idle.length, 0);
     for (const [path, each] of this.#peers) {
-      if (idle <= MAX_IDLE) break;
-      idle -= each.idle.length;
-      each.closeIdle();
+      if (this.#idleCount <= MAX_IDLE) break;
+      this.#closeIdle(each);
       if (each.pending === 0) this.#peers.delete(path);
     }
+  }
+
+  #closeIdle({ idle }: Peer): void {
+    this.#idleCount -= idle.length;
+    for (const connection of idle.splice(0)) connection.close();
   }
 }
 

@@ -162,6 +162,7 @@ class PathWatch {
   }
 
   #longestUnchecked(): readonly Entry[] {
+    if (this.#entries.size === 0) return [];
     const count = Math.max(MIN_CHECKED, Math.ceil(this.#entries.size * CHECKED_PART));
     const next = [...this.#entries.values().take(count)];
     for (const entry of next) {

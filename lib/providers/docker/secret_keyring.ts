@@ -3,7 +3,6 @@ import {
   type Credential,
   ImagePattern,
   type ImageTarget,
-  parseImageTarget,
 } from "../../model/mod.ts";
 
 /** Credentials of a pull secret for a registry, or for a path in it. */
@@ -29,52 +28,40 @@ export interface KeyringMatch<S extends PullSecret> {
   readonly entry: SecretEntry;
 }
 
-interface Indexed<S extends PullSecret> extends KeyringMatch<S> {
+interface Parsed<S extends PullSecret> extends KeyringMatch<S> {
   readonly pattern: ImagePattern;
 }
 
 /**
- * Index of pull secret entries by image. Keys match by the kubelet's rules (Kubernetes
+ * The entries of pull secrets by image. Keys match by the kubelet's rules (Kubernetes
  * `pkg/credentialprovider/keyring.go`, `BasicDockerKeyring`): hosts are compared label by label,
  * with `*` as a wildcard within a label, ports must be equal, and the path is a literal prefix.
  */
 export class SecretKeyring<S extends PullSecret> {
-  /** By host and port; keys with wildcards are in a separate list. */
-  readonly #byHost = new Map<string, Indexed<S>[]>();
-  readonly #wildcards: Indexed<S>[] = [];
+  readonly #entries: Parsed<S>[] = [];
   /** Keys that are not a registry, with their secret. */
   readonly unusable: { readonly secret: S; readonly key: string }[] = [];
 
   constructor(secrets: Iterable<S>) {
     for (const secret of secrets) {
-      for (const entry of secret.entries) this.#add(secret, entry);
+      for (const entry of secret.entries) {
+        try {
+          const pattern = ImagePattern.parse(registryOfKey(entry.key));
+          this.#entries.push({ secret, entry, pattern });
+        } catch {
+          this.unusable.push({ secret, key: entry.key });
+        }
+      }
     }
   }
 
   /** Returns the matching entries: most specific key first, then by namespace and name. */
   find(target: ImageTarget): readonly KeyringMatch<S>[] {
-    const candidates = [...this.#byHost.get(hostOf(target)) ?? [], ...this.#wildcards];
-    return candidates.filter(({ pattern }) => pattern.matches(target)).sort(compare);
-  }
-
-  #add(secret: S, entry: SecretEntry): void {
-    const text = registryOfKey(entry.key);
-    try {
-      const host = hostOf(parseImageTarget(text));
-      const indexed = { secret, entry, pattern: ImagePattern.parse(text) };
-      if (/[*[]/.test(host)) this.#wildcards.push(indexed);
-      else if (!this.#byHost.get(host)?.push(indexed)) this.#byHost.set(host, [indexed]);
-    } catch {
-      this.unusable.push({ secret, key: entry.key });
-    }
+    return this.#entries.filter(({ pattern }) => pattern.matches(target)).sort(compare);
   }
 }
 
-function hostOf({ labels, port }: ImageTarget): string {
-  return `${labels.join(".")}:${port}`;
-}
-
-function compare<S extends PullSecret>(a: Indexed<S>, b: Indexed<S>): number {
+function compare<S extends PullSecret>(a: Parsed<S>, b: Parsed<S>): number {
   return comparePatterns(a.pattern.canonical, b.pattern.canonical) ||
     order(a.secret.namespace, b.secret.namespace) || order(a.secret.name, b.secret.name) ||
     order(a.entry.key, b.entry.key);

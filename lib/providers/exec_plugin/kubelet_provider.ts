@@ -71,8 +71,8 @@ export class KubeletProvider implements CredentialProvider {
   /** Of the configuration files at the last reload. */
   #text: string | undefined;
   #problem: Problem | undefined;
-  #isLoaded = false;
-  #reloading: Promise<unknown> | undefined;
+  /** The last reload. Never rejects. */
+  #reloading: Promise<ReloadOutcome> | undefined;
 
   constructor({ before, ...options }: KubeletProviderOptions) {
     this.#options = options;
@@ -88,19 +88,12 @@ export class KubeletProvider implements CredentialProvider {
    * Reads the configuration again if the file has changed. An invalid one is refused and the current
    * plugins stay; plugins with an unchanged definition keep their state.
    */
-  async reload(): Promise<ReloadOutcome> {
-    const reload = (this.#reloading ?? Promise.resolve()).then(() => this.#reload());
-    this.#reloading = reload;
-    try {
-      return await reload;
-    } finally {
-      this.#isLoaded = true;
-      if (this.#reloading === reload) this.#reloading = undefined;
-    }
+  reload(): Promise<ReloadOutcome> {
+    return this.#reloading = (this.#reloading ?? Promise.resolve()).then(() => this.#reload());
   }
 
   async provide(request: CredentialRequest): Promise<ProviderOutcome> {
-    await (this.#reloading ?? (this.#isLoaded ? undefined : this.reload()));
+    await (this.#reloading ?? this.reload());
     const notes: ProviderNote[] = [];
     if (this.#problem !== undefined) {
       const { reason, detail } = this.#problem;

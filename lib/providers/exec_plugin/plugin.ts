@@ -80,8 +80,8 @@ export class Plugin {
         return []; // reported when the configuration was read
       }
     });
-    const known = before === undefined ? [] : [...before.#programs];
-    this.#programs = new Map(known.map(([key, program]) => [key, this.#program(program)]));
+    this.#programs = before === undefined ? new Map() : before.#programs;
+    for (const program of this.#programs.values()) program.semaphore = environment.semaphore;
   }
 
   /** Whether a `matchImages` pattern matches an image. */
@@ -113,14 +113,11 @@ export class Plugin {
     target: ImageTarget,
     tokenSource?: TokenSource,
   ): Promise<PluginOutcome> {
-    const program = this.#programs.get(key) ?? this.#program();
+    const { name } = this.definition;
+    const program = this.#programs.get(key) ??
+      new CachedProgram({ ...this.#environment, name, kind: "plugin" });
     setNewest(this.#programs, key, program, MAX_PROGRAMS);
     return await program.provide(request, target, (image) => this.#execute(image, tokenSource));
-  }
-
-  #program(before?: CachedProgram): CachedProgram {
-    const { name } = this.definition;
-    return new CachedProgram({ ...this.#environment, name, kind: "plugin" }, before);
   }
 
   async #execute(image: ImageReference, tokenSource?: TokenSource): Promise<ProgramResult> {

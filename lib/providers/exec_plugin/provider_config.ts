@@ -46,22 +46,6 @@ export interface ProviderConfigReading {
 
 const CONFIG_API_VERSION = "kubelet.config.k8s.io/v1";
 const CONFIG_KIND = "CredentialProviderConfig";
-const PROVIDER_FIELDS = [
-  "name",
-  "matchImages",
-  "defaultCacheDuration",
-  "apiVersion",
-  "args",
-  "env",
-  "tokenAttributes",
-];
-const TOKEN_FIELDS = [
-  "serviceAccountTokenAudience",
-  "requireServiceAccount",
-  "requiredServiceAccountAnnotationKeys",
-  "optionalServiceAccountAnnotationKeys",
-  "cacheType",
-];
 const CACHE_TYPES = ["ServiceAccount", "Token"] as const;
 
 /** Access to the files at the path of a configuration. */
@@ -168,9 +152,9 @@ function readProviders(
     if (config.get(name) === wanted) continue;
     report.warn(name, "the kubelet expects another value", `write ${wanted}`);
   }
-  config.warnUnknown(["apiVersion", "kind", "providers"]);
   const problemsBefore = report.problems.length;
   const providers = config.list("providers", "write one `- name: …` for each plugin");
+  config.warnUnread();
   const isList = report.problems.length === problemsBefore;
   if (isList && providers.length === 0 && !mayBeEmpty) {
     report.problem("providers", "at least one provider is required", "add a plugin");
@@ -189,20 +173,14 @@ function readProvider(
 ): PluginDefinition | undefined {
   const { report } = provider;
   const problemsBefore = report.problems.length;
-  provider.warnUnknown(PROVIDER_FIELDS);
-  const tokens = provider.get("tokenAttributes");
-  const tokenAttributes = tokens === undefined ? undefined : report.object(
-    tokens,
-    provider.place("tokenAttributes"),
-    "write serviceAccountTokenAudience and the rest below",
-  );
+  const tokens = provider.object("tokenAttributes", "write serviceAccountTokenAudience, …");
   const definition = {
     name: readName(provider, names),
     matchImages: readPatterns(provider),
     defaultCacheDurationMs: readDuration(provider),
     args: provider.strings("args"),
     env: readEnv(provider),
-    ...defined({ tokenAttributes: tokenAttributes && readTokenAttributes(tokenAttributes) }),
+    ...defined({ tokenAttributes: tokens && readTokenAttributes(tokens) }),
   };
   const version = provider.string("apiVersion");
   if (version !== PLUGIN_API_VERSION) {
@@ -211,6 +189,7 @@ function readProvider(
       : `${JSON.stringify(version)} is not supported`;
     provider.problem("apiVersion", problem, `write ${PLUGIN_API_VERSION}`);
   }
+  provider.warnUnread();
   return report.problems.length === problemsBefore ? definition : undefined;
 }
 
@@ -258,23 +237,18 @@ function readPatterns(provider: ConfigObject): readonly string[] {
 }
 
 function readDuration(provider: ConfigObject): number {
-  const field = "defaultCacheDuration";
-  const value = provider.get(field);
-  const remedy = 'write a duration such as "12h", or "0s" for no caching';
-  let ms = 0;
-  if (value === undefined) {
-    provider.problem(field, "it is required", remedy);
-  } else if (typeof value !== "string") {
-    provider.problem(field, "it is not a string", remedy);
-  } else {
-    try {
-      ms = parseDurationMs(value);
-      if (ms < 0) provider.problem(field, "it is negative", remedy);
-    } catch (error) {
-      provider.problem(field, messageOf(error), remedy);
-    }
+  const value = provider.get("defaultCacheDuration");
+  try {
+    if (value === undefined) throw new Error("it is required");
+    if (typeof value !== "string") throw new Error("it is not a string");
+    const ms = parseDurationMs(value);
+    if (ms < 0) throw new Error("it is negative");
+    return ms;
+  } catch (error) {
+    const remedy = 'write a duration such as "12h", or "0s" for no caching';
+    provider.problem("defaultCacheDuration", messageOf(error), remedy);
+    return 0;
   }
-  return ms;
 }
 
 function readEnv(provider: ConfigObject): Readonly<Record<string, string>> {
@@ -299,7 +273,6 @@ function readEnv(provider: ConfigObject): Readonly<Record<string, string>> {
 }
 
 function readTokenAttributes(attributes: ConfigObject): TokenAttributes {
-  attributes.warnUnknown(TOKEN_FIELDS);
   const audience = attributes.string("serviceAccountTokenAudience");
   if (audience === "") {
     const remedy = "set the audience of the token";
@@ -327,6 +300,7 @@ function readTokenAttributes(attributes: ConfigObject): TokenAttributes {
     const problem = isMissing ? "it is required" : "this type is not supported";
     attributes.problem("cacheType", problem, `write ${CACHE_TYPES.join(" or ")}`);
   }
+  attributes.warnUnread();
   return {
     audience,
     requireServiceAccount: required === true,

@@ -14,15 +14,16 @@ import {
   Refusals,
   ScopedBackoff,
   type Semaphore,
+  setNewest,
   SHARED_EXECUTION_MS,
 } from "../../model/mod.ts";
 import type { ProgramFailure, ProgramResult } from "./execution.ts";
 import {
   type CacheEntry,
   cacheKey,
+  cacheKeys,
   type CacheKeyType,
   matchEntry,
-  ResponseCache,
   toCacheEntry,
 } from "./response_cache.ts";
 
@@ -36,7 +37,6 @@ export interface CachedProgramOptions {
   /** Adds jitter to the backoff. */
   readonly random?: Random;
   readonly observer: Observer;
-  /** Limits concurrent executions. */
   readonly semaphore: Semaphore;
 }
 
@@ -95,27 +95,8 @@ const ANY_KEY = "*";
 /** Backoff limit for a program that is not installed: checking for it is cheap. */
 const NOT_STARTED_MAX_MS = 10_000;
 
-/** Mutable state of a program. A reload that does not change the program keeps it. */
-class ProgramState {
-  readonly cache = new ResponseCache();
-  /** Running and queued executions by cache key. */
-  readonly running = new Map<string, Promise<EntryResult>>();
-  /** Per program and per cache key. */
-  readonly backoff: ScopedBackoff;
-  /** By cache key. */
-  readonly refusals = new Refusals();
-  readonly reportedWarnings = new Set<string>();
-  /** The type in the last response. */
-  cacheKeyType: CacheKeyType | undefined;
-  /** Number of executions started. */
-  executions = 0;
-  lastFailure: ProgramFailure | undefined;
-
-  constructor(options: CachedProgramOptions) {
-    this.backoff = new ScopedBackoff(options);
-    this.cacheKeyType = options.cacheKeyType;
-  }
-}
+/** Limit of cached responses. */
+const MAX_ENTRIES = 4_096;
 
 /**
  * A program that returns credentials, with single flight, a cache and a backoff.
@@ -129,13 +110,29 @@ class ProgramState {
  *   request and not refused; a refusal that may not force an execution yet gets the newest response.
  */
 export class CachedProgram {
+  /** Limits concurrent executions; a reload of the configuration may replace it. */
+  semaphore: Semaphore;
   readonly #options: CachedProgramOptions;
-  readonly #state: ProgramState;
+  /** By cache key. Expired responses stay until they are replaced or evicted. */
+  readonly #responses = new Map<string, CacheEntry>();
+  /** Running and queued executions by cache key. */
+  readonly #running = new Map<string, Promise<EntryResult>>();
+  /** Per program and per cache key. */
+  readonly #backoff: ScopedBackoff;
+  /** By cache key. */
+  readonly #refusals = new Refusals();
+  readonly #reportedWarnings = new Set<string>();
+  /** The type in the last response. */
+  #cacheKeyType: CacheKeyType | undefined;
+  /** Number of executions started. */
+  #executions = 0;
+  #lastFailure: ProgramFailure | undefined;
 
-  /** @param before The same program before a reload: its state is kept. */
-  constructor(options: CachedProgramOptions, before?: CachedProgram) {
+  constructor(options: CachedProgramOptions) {
+    this.semaphore = options.semaphore;
     this.#options = options;
-    this.#state = before === undefined ? new ProgramState(options) : before.#state;
+    this.#backoff = new ScopedBackoff(options);
+    this.#cacheKeyType = options.cacheKeyType;
   }
 
   /** Returns the program's credentials for an image, from the cache or an execution. */
@@ -167,7 +164,7 @@ export class CachedProgram {
   ): Promise<EntryResult> {
     const { image } = request;
     const { clock } = this.#options;
-    const executionsBefore = this.#state.executions;
+    const executionsBefore = this.#executions;
     const fromCache = () => this.#cached(request, target, executionsBefore);
     while (true) {
       const cached = fromCache();
@@ -175,7 +172,7 @@ export class CachedProgram {
       const running = this.#runningFor(image);
       if (running === undefined) {
         const isForced = this.#isForced(request);
-        const newest = request.refused && !isForced ? this.#state.cache.newest(image) : undefined;
+        const newest = request.refused && !isForced ? this.#newest(image) : undefined;
         if (newest !== undefined) return cachedResult(newest);
         // A failure before the refusal does not delay a forced execution.
         const forced = isForced ? { ...request, forcedAtMs: clock.monotonicMs() } : request;
@@ -184,8 +181,9 @@ export class CachedProgram {
       const result = await running;
       if (result.kind === "failed") return result;
       const { entry } = result;
-      const isForImage = this.#state.cache.find(image, (other) => other === entry) !== undefined;
-      if (isForImage && isNewEnough(entry.fetchedAtMs, request, clock)) {
+      if (
+        this.#cachedFor(image).includes(entry) && isNewEnough(entry.fetchedAtMs, request, clock)
+      ) {
         return { ...result, reason: "shared-execution", warnings: [] };
       }
     }
@@ -198,11 +196,23 @@ export class CachedProgram {
   ): EntryResult | undefined {
     // No response can be newer than one of an execution that started after the request.
     const isShared = ({ execution }: CacheEntry) => execution > executionsBefore;
-    const entry = this.#state.cache.find(
-      request.image,
-      (entry) => isShared(entry) || this.#isUsable(entry, request, target),
-    );
+    const entry = this.#cachedFor(request.image)
+      .find((entry) => isShared(entry) || this.#isUsable(entry, request, target));
     return entry && cachedResult(entry, isShared(entry) ? "shared-execution" : "found-in-cache");
+  }
+
+  /** Returns the responses for an image: by image, by registry, then the global one. */
+  #cachedFor(image: ImageReference): readonly CacheEntry[] {
+    return cacheKeys(image).flatMap((key) => this.#responses.get(key) ?? []);
+  }
+
+  /**
+   * Returns the newest response with credentials for an image, however old. A plugin may change its
+   * cache key type, so a more specific response can be older than a less specific one.
+   */
+  #newest(image: ImageReference): CacheEntry | undefined {
+    return this.#cachedFor(image).filter(({ auths }) => auths !== undefined)
+      .toSorted((a, b) => b.execution - a.execution)[0];
   }
 
   /** Whether an entry serves a request without another execution. */
@@ -238,19 +248,17 @@ export class CachedProgram {
   #isForced({ image, refused }: CredentialRequest): boolean {
     if (refused === undefined) return false;
     const nowMs = this.#options.clock.monotonicMs();
-    return this.#state.refusals.mayForce(this.#cacheKey(image), nowMs, refused);
+    return this.#refusals.mayForce(this.#cacheKey(image), nowMs, refused);
   }
 
   /** Returns the execution whose response may serve an image. */
   #runningFor(image: ImageReference): Promise<EntryResult> | undefined {
-    const { running } = this.#state;
-    return running.get(this.#cacheKey(image)) ?? running.get(ANY_KEY);
+    return this.#running.get(this.#cacheKey(image)) ?? this.#running.get(ANY_KEY);
   }
 
   /** Returns the expected cache key of an image. */
   #cacheKey(image: ImageReference): string {
-    const { cacheKeyType } = this.#state;
-    return cacheKeyType === undefined ? ANY_KEY : cacheKey(cacheKeyType, image);
+    return this.#cacheKeyType === undefined ? ANY_KEY : cacheKey(this.#cacheKeyType, image);
   }
 
   async #start(
@@ -258,13 +266,12 @@ export class CachedProgram {
     fromCache: () => EntryResult | undefined,
     execute: Execute,
   ): Promise<EntryResult> {
-    const { backoff, running } = this.#state;
     const key = this.#cacheKey(request.image);
     const backingOff = this.#backingOff(key, request);
     if (backingOff !== undefined) return backingOff;
-    const keys = backoff.isFailing ? [ANY_KEY, key] : [key];
-    const execution = ++this.#state.executions;
-    const result = this.#options.semaphore.run(async () => {
+    const keys = this.#backoff.isFailing ? [ANY_KEY, key] : [key];
+    const execution = ++this.#executions;
+    const result = this.semaphore.run(async () => {
       // While this was queued, an execution for another key may have failed, or returned a response
       // that serves this request.
       return this.#backingOff(key, request) ?? fromCache() ??
@@ -275,19 +282,18 @@ export class CachedProgram {
         reason: "internal-error",
         detail: "its response could not be processed",
       }))
-      .finally(() => keys.forEach((key) => running.delete(key)));
-    for (const key of keys) running.set(key, result);
+      .finally(() => keys.forEach((key) => this.#running.delete(key)));
+    for (const key of keys) this.#running.set(key, result);
     return await result;
   }
 
   /** Returns a failure while the program is in backoff for a key; undefined if it may be executed. */
   #backingOff(key: string, request: CredentialRequest): EntryResult | undefined {
-    const { backoff, lastFailure } = this.#state;
-    const remainingMs = backoff.remainingMs(key, request);
-    if (remainingMs === 0 || lastFailure === undefined) return undefined;
-    const failures = backoff.failures(key);
+    const remainingMs = this.#backoff.remainingMs(key, request);
+    if (remainingMs === 0 || this.#lastFailure === undefined) return undefined;
+    const failures = this.#backoff.failures(key);
     const times = failures === 1 ? "once" : `${failures} times in a row`;
-    const { reason, detail } = lastFailure;
+    const { reason, detail } = this.#lastFailure;
     return {
       kind: "failed",
       reason: this.#options.kind === "plugin" ? "plugin-backing-off" : reason,
@@ -303,21 +309,20 @@ export class CachedProgram {
     execute: Execute,
   ): Promise<EntryResult> {
     const { clock } = this.#options;
-    const { backoff, cache } = this.#state;
     const fetchedAtMs = clock.wallMs();
     const startedAtMs = clock.monotonicMs();
     const result = await execute(image);
     if (result.kind === "failed") {
       const isStarted = !/-(?:missing|not-executable)$/.test(result.reason);
       const maxMs = isStarted ? undefined : NOT_STARTED_MAX_MS;
-      backoff.failed(key === ANY_KEY ? undefined : key, startedAtMs, maxMs);
-      this.#state.lastFailure = result;
-      const retryAtMs = clock.wallMs() + backoff.remainingMs(key, defined({ waiting }));
+      this.#backoff.failed(key === ANY_KEY ? undefined : key, startedAtMs, maxMs);
+      this.#lastFailure = result;
+      const retryAtMs = clock.wallMs() + this.#backoff.remainingMs(key, defined({ waiting }));
       return { ...result, retryAtMs };
     }
     const { cacheKeyType } = result.response;
-    backoff.succeeded(key);
-    this.#state.cacheKeyType = cacheKeyType;
+    this.#backoff.succeeded(key);
+    this.#cacheKeyType = cacheKeyType;
     const { entry, warnings } = toCacheEntry(this.#options, result.response, {
       execution,
       fetchedAtMs,
@@ -325,19 +330,17 @@ export class CachedProgram {
       respondedAtMonotonicMs: clock.monotonicMs(),
       ...defined({ requestedUntilMs: validUntilMs }),
     });
-    cache.put(cacheKeyType, image, entry);
+    setNewest(this.#responses, cacheKey(cacheKeyType, image), entry, MAX_ENTRIES);
     return { kind: "entry", entry, reason: "found", warnings: this.#reportOnce(warnings) };
   }
 
   /** Reports the warnings that were not reported before, and returns them. */
   #reportOnce(warnings: readonly string[]): readonly string[] {
-    const { observer } = this.#options;
-    const { reportedWarnings } = this.#state;
-    const unreported = warnings.filter((warning) => !reportedWarnings.has(warning));
+    const unreported = warnings.filter((warning) => !this.#reportedWarnings.has(warning));
     for (const warning of unreported) {
-      reportedWarnings.add(warning);
+      this.#reportedWarnings.add(warning);
       const text = `${labelOf(this.#options)}: ${warning}`;
-      observer.notify({ kind: "warning", code: "plugin-response", text });
+      this.#options.observer.notify({ kind: "warning", code: "plugin-response", text });
     }
     return unreported;
   }

@@ -6,7 +6,6 @@ import {
   ImagePattern,
   type ImageReference,
   type ImageTarget,
-  setNewest,
   SHARED_EXECUTION_MS,
   tokenExpiryOf,
 } from "../../model/mod.ts";
@@ -63,59 +62,21 @@ export interface CacheEntry extends ExecutionRecord {
 
 /** A shorter `cacheDuration` means "do not cache" and is no hint when to refresh the credential. */
 const MIN_CACHE_DURATION_MS = 1_000;
-/** Limit for each cache key type. */
-const MAX_ENTRIES = 4_096;
-
-/** The key of an image by cache key type, the most specific type first. */
+/** The key of an image by cache key type. */
 const KEYS: Readonly<Record<CacheKeyType, (image: ImageReference) => string>> = {
   Image: ({ text }) => text,
   Registry: ({ registry }) => registry,
   Global: () => "",
 };
-const CACHE_KEY_TYPES = Object.keys(KEYS) as readonly CacheKeyType[];
 
 /** Returns the cache key of an image. Keys of different types cannot collide. */
 export function cacheKey(type: CacheKeyType, image: ImageReference): string {
   return `${type}\0${KEYS[type](image)}`;
 }
 
-/** Responses of one program by cache key. Expired entries stay until they are replaced or evicted. */
-export class ResponseCache {
-  readonly #entries: Readonly<Record<CacheKeyType, Map<string, CacheEntry>>> = {
-    Image: new Map(),
-    Registry: new Map(),
-    Global: new Map(),
-  };
-  readonly #maxEntries: number;
-
-  /** @param maxEntries Limit for each cache key type. */
-  constructor(maxEntries = MAX_ENTRIES) {
-    this.#maxEntries = maxEntries;
-  }
-
-  /** Stores a response. At the limit, the oldest entry of the same cache key type is evicted. */
-  put(type: CacheKeyType, image: ImageReference, entry: CacheEntry): void {
-    setNewest(this.#entries[type], KEYS[type](image), entry, this.#maxEntries);
-  }
-
-  /** Returns the first acceptable entry for an image: by image, by registry, then the global one. */
-  find(image: ImageReference, accepts: (entry: CacheEntry) => boolean): CacheEntry | undefined {
-    return this.#entriesFor(image).find(accepts);
-  }
-
-  /**
-   * Returns the newest entry with credentials for an image, however old. A plugin may change its
-   * cache key type, so a more specific entry can be older than a less specific one.
-   */
-  newest(image: ImageReference): CacheEntry | undefined {
-    return this.#entriesFor(image)
-      .filter(({ auths }) => auths !== undefined)
-      .sort((a, b) => b.execution - a.execution)[0];
-  }
-
-  #entriesFor(image: ImageReference): readonly CacheEntry[] {
-    return CACHE_KEY_TYPES.flatMap((type) => this.#entries[type].get(KEYS[type](image)) ?? []);
-  }
+/** Returns the cache keys of an image of every type, the most specific first. */
+export function cacheKeys(image: ImageReference): readonly string[] {
+  return [cacheKey("Image", image), cacheKey("Registry", image), cacheKey("Global", image)];
 }
 
 /**

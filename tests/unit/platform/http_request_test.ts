@@ -1,5 +1,5 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
-import { HttpRequestReader, RequestError } from "../../../lib/platform/http_request.ts";
+import { HttpRequestReader, RequestError } from "../../../lib/platform/http_server.ts";
 
 /** Returns a reader of a text that arrives in pieces of `pieceBytes`. */
 function readerOf(text: string, pieceBytes = Infinity): HttpRequestReader {

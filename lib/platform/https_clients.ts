@@ -1,0 +1,353 @@
+import {
+  type CallOptions,
+  Deadline,
+  defined,
+  type KubeConnection,
+  type KubeHttp,
+  type KubeHttpFailure,
+  type KubeHttpRequest,
+  type KubeHttpResponse,
+  type KubeStreamEnd,
+  type KubeStreamHandlers,
+  type RegistryHttp,
+  type RegistryHttpRequest,
+  type RegistryHttpResult,
+  Secret,
+} from "../model/mod.ts";
+import {
+  ConnectError,
+  connectionProblem,
+  connectTcp,
+  createProxiedClient,
+  environmentProxy,
+  ForbiddenAddressError,
+  isMetadataAddress,
+  literalAddress,
+  openTunnel,
+  proxyOf,
+} from "./connect.ts";
+import { tryClose } from "./files.ts";
+import { type OpenedResponse, openResponse, readText } from "./http1.ts";
+import { checkKeyPair, connectTls, type TlsOptions } from "./tls_connect.ts";
+
+const MAX_CA_BYTES = 4 * 1024 * 1024;
+/** Cluster connections with cached clients: usually one, two while certificates are rotated. */
+const MAX_CONNECTIONS = 4;
+const MAX_RETRY_AFTER_MS = 3_600_000;
+/** Limit of an error response to a stream request. */
+const MAX_ERROR_BYTES = 64 * 1024;
+
+/** A request to a registry, a token service or an API server. */
+interface OutgoingRequest {
+  readonly method: string;
+  readonly url: URL;
+  /** Names and values; a value may be a credential. */
+  readonly headers: readonly (readonly [name: string, value: Secret])[];
+  readonly body?: Secret | undefined;
+}
+
+/** Sends a request with a client of the runtime. */
+async function openWithClient(
+  client: Deno.HttpClient,
+  { method, url, headers, body }: OutgoingRequest,
+  signal: AbortSignal,
+): Promise<OpenedResponse> {
+  const response = await fetch(url, {
+    client,
+    method,
+    headers: headers.map(([name, value]) => [name, value.reveal()]),
+    redirect: "manual",
+    signal,
+    ...(body !== undefined && { body: body.reveal() }),
+  });
+  return { status: response.status, headers: response.headers, body: chunksOf(response, signal) };
+}
+
+/** Sends a request over a connection of its own, optionally with TLS. */
+async function openOver(
+  connection: Deno.TcpConn,
+  { method, url, headers, body }: OutgoingRequest,
+  tls: TlsOptions | undefined,
+  signal: AbortSignal,
+): Promise<OpenedResponse> {
+  const stream = tls === undefined ? connection : await connectTls(connection, tls, signal);
+  const revealed = headers.map(([name, value]) => [name, value.reveal()] as const);
+  return await openResponse(stream, {
+    method,
+    target: `${url.pathname}${url.search}`,
+    headers: [["Host", url.host], ...revealed],
+    body,
+  }, signal);
+}
+
+/**
+ * Yields a body as it arrives. The signal is connected to the reader explicitly: the runtime drops
+ * its own connection when the response is garbage collected.
+ */
+async function* chunksOf(response: Response, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  if (response.body === null) return;
+  const reader = response.body.getReader();
+  const cancel = () => void reader.cancel().catch(() => {});
+  signal.addEventListener("abort", cancel);
+  try {
+    while (true) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      yield value;
+    }
+    signal.throwIfAborted();
+  } finally {
+    signal.removeEventListener("abort", cancel);
+    cancel();
+  }
+}
+
+function failureOf(
+  error: unknown,
+  { passed }: Deadline,
+): Exclude<KubeHttpFailure, { readonly kind: "too-large" }> {
+  return passed ? { kind: "timed-out" } : { kind: "unreachable", detail: connectionProblem(error) };
+}
+
+/**
+ * Creates an HTTP client for registries and token services. Connections are not reused: requests are
+ * few and go to many hosts. Deno's own client is used only with a proxy, because it cannot connect
+ * to an address that was checked before.
+ */
+export function createRegistryHttp(): RegistryHttp {
+  return { request, [Symbol.dispose]: () => {} };
+}
+
+async function request(
+  registryRequest: RegistryHttpRequest,
+  { signal }: CallOptions = {},
+): Promise<RegistryHttpResult> {
+  signal?.throwIfAborted();
+  using deadline = new Deadline(registryRequest.timeoutMs, signal);
+  try {
+    return await send(registryRequest, deadline.signal);
+  } catch (error) {
+    signal?.throwIfAborted();
+    return failureOf(error, deadline);
+  } finally {
+    deadline.abort(); // closes the connection if the body was not read to its end
+  }
+}
+
+async function send(
+  request: RegistryHttpRequest,
+  signal: AbortSignal,
+): Promise<RegistryHttpResult> {
+  const url = new URL(request.url);
+  const { hostname } = url;
+  const isTls = url.protocol === "https:";
+  const caCerts = await Promise.all(request.caFiles.map(readCertificateAuthority));
+  const skipVerify = request.skipVerify && isTls;
+  const proxyUrl = request.proxyUrl ?? (skipVerify ? undefined : environmentProxy(url));
+  if (proxyUrl !== undefined) refuseMetadataLiteral(hostname);
+  if (proxyUrl !== undefined && !skipVerify) {
+    const proxy = proxyOf(proxyUrl);
+    using client = createProxiedClient({ caCerts, poolMaxIdlePerHost: 0, proxy });
+    const response = await openWithClient(client, { ...request, url }, signal);
+    return await readResult(response, request.maxBytes);
+  }
+  const port = Number(url.port === "" ? (isTls ? 443 : 80) : url.port);
+  const connection = proxyUrl === undefined
+    ? await connectTcp(hostname, port, signal, { refuseMetadata: true })
+    : await openTunnel(proxyUrl, `${hostname}:${port}`, signal);
+  const tls = isTls ? { host: hostname, caCerts, skipVerify } : undefined;
+  return await readResult(
+    await openOver(connection, { ...request, url }, tls, signal),
+    request.maxBytes,
+  );
+}
+
+/** Checks IP addresses only: a proxy resolves names itself. */
+function refuseMetadataLiteral(hostname: string): void {
+  const literal = literalAddress(hostname);
+  if (literal !== undefined && isMetadataAddress(literal)) throw new ForbiddenAddressError();
+}
+
+async function readCertificateAuthority(path: string): Promise<string> {
+  const text = await Deno.readTextFile(path).catch(() => undefined);
+  if (text === undefined || text.length > MAX_CA_BYTES) {
+    throw new ConnectError(`the certificate authority ${path} cannot be read`);
+  }
+  return text;
+}
+
+/** Reads a response, with at most `maxBytes` of its body. */
+async function readResult(
+  { status, headers, body }: OpenedResponse,
+  maxBytes: number,
+): Promise<RegistryHttpResult> {
+  return {
+    kind: "answered",
+    status,
+    body: new Secret((await readText(body, maxBytes)).text),
+    headers: new Map([...headers].map(([name, value]) => [name.toLowerCase(), value])),
+  };
+}
+
+/**
+ * Creates an HTTP client for Kubernetes API servers. It uses Deno's own client, or a separate TLS
+ * connection for verification options that Deno does not support.
+ */
+export function createKubeHttp(): KubeHttp {
+  return new PooledKubeHttp();
+}
+
+class PooledKubeHttp implements KubeHttp {
+  readonly #clients = new Map<KubeConnection, Deno.HttpClient>();
+
+  async request(
+    request: KubeHttpRequest,
+    { signal }: CallOptions = {},
+  ): Promise<KubeHttpResponse | KubeHttpFailure> {
+    signal?.throwIfAborted();
+    using deadline = new Deadline(request.timeoutMs, signal);
+    try {
+      const response = await this.#open(request, deadline.signal);
+      const { text, isCut } = await readText(response.body, request.maxBytes);
+      return isCut ? { kind: "too-large" } : answered(response, text);
+    } catch (error) {
+      signal?.throwIfAborted();
+      return this.#failed(request, error, deadline);
+    }
+  }
+
+  async stream(
+    request: KubeHttpRequest & { readonly idleMs: number },
+    handlers: KubeStreamHandlers,
+    { signal }: CallOptions = {},
+  ): Promise<KubeStreamEnd> {
+    signal?.throwIfAborted();
+    using deadline = new Deadline(request.timeoutMs, signal);
+    let response: OpenedResponse;
+    try {
+      response = await this.#open(request, deadline.signal);
+      if (response.status !== 200) {
+        return answered(response, (await readText(response.body, MAX_ERROR_BYTES)).text);
+      }
+    } catch (error) {
+      signal?.throwIfAborted();
+      return this.#failed(request, error, deadline);
+    }
+    const lines = new Lines(request.maxBytes);
+    const chunks = response.body[Symbol.asyncIterator]();
+    try {
+      handlers.started();
+      while (true) {
+        deadline.restart(request.idleMs);
+        let next: IteratorResult<Uint8Array>;
+        try {
+          next = await chunks.next();
+        } catch {
+          signal?.throwIfAborted();
+          this.#drop(request);
+          return { kind: "cut" };
+        }
+        if (next.done) return { kind: "ended" };
+        const complete = lines.add(next.value);
+        if (complete === undefined) return { kind: "too-large" };
+        for (const line of complete) handlers.line(line);
+      }
+    } finally {
+      deadline.abort();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const connection of [...this.#clients.keys()]) this.#drop({ connection });
+  }
+
+  async #open(request: KubeHttpRequest, signal: AbortSignal): Promise<OpenedResponse> {
+    const { connection, body } = request;
+    const url = new URL(`${connection.server}${request.path}`);
+    const outgoing = { ...request, url, body: body === undefined ? undefined : new Secret(body) };
+    if (!connection.skipVerify && connection.serverName === undefined) {
+      return await openWithClient(await this.#client(request), outgoing, signal);
+    }
+    if (url.protocol !== "https:") throw new ConnectError("the server's URL is not an https URL");
+    const peer = await connectTcp(url.hostname, Number(url.port === "" ? 443 : url.port), signal);
+    return await openOver(peer, outgoing, tlsOptionsOf(connection, url), signal);
+  }
+
+  /** Drops the client: a failed connection may stay half-open in its pool. */
+  #failed(request: KubeHttpRequest, error: unknown, deadline: Deadline): KubeHttpFailure {
+    this.#drop(request);
+    return failureOf(error, deadline);
+  }
+
+  async #client({ connection }: KubeHttpRequest): Promise<Deno.HttpClient> {
+    if (!this.#clients.has(connection)) await checkKeyPair(connection);
+    const known = this.#clients.get(connection);
+    if (known !== undefined) return known;
+    const [oldest] = this.#clients.keys();
+    if (this.#clients.size >= MAX_CONNECTIONS && oldest) this.#drop({ connection: oldest });
+    const { caPem, certPem, keyPem, proxyUrl } = connection;
+    const options = {
+      ...(caPem !== undefined && { caCerts: [caPem] }),
+      ...(certPem !== undefined && keyPem && { cert: certPem, key: keyPem.reveal() }),
+    };
+    const client = proxyUrl === undefined
+      ? Deno.createHttpClient(options)
+      : createProxiedClient({ ...options, proxy: proxyOf(proxyUrl) });
+    this.#clients.set(connection, client);
+    return client;
+  }
+
+  #drop({ connection }: Pick<KubeHttpRequest, "connection">): void {
+    tryClose(this.#clients.get(connection));
+    this.#clients.delete(connection);
+  }
+}
+
+/** Options without certificate verification, or for another name than the host's. */
+function tlsOptionsOf(
+  { serverName, skipVerify, caPem, certPem, keyPem }: KubeConnection,
+  { hostname }: URL,
+): TlsOptions {
+  return {
+    host: serverName ?? hostname,
+    caCerts: caPem === undefined ? [] : [caPem],
+    skipVerify,
+    ...(certPem !== undefined && keyPem && { clientCertificate: { certPem, keyPem } }),
+  };
+}
+
+/** Splits a stream into lines of at most `maxBytes`. */
+class Lines {
+  readonly #maxBytes: number;
+  readonly #decoder = new TextDecoder();
+  #rest: string[] = [];
+  #size = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Returns the lines that a chunk completes, or undefined if a line is too long. */
+  add(chunk: Uint8Array): readonly string[] | undefined {
+    this.#size += chunk.length;
+    if (this.#size > this.#maxBytes) return undefined;
+    const [first = "", ...others] = this.#decoder.decode(chunk, { stream: true }).split("\n");
+    this.#rest.push(first);
+    if (others.length === 0) return [];
+    const lines = [this.#rest.join(""), ...others.slice(0, -1)].filter((line) => line !== "");
+    this.#rest = others.slice(-1);
+    this.#size = this.#rest[0]?.length ?? 0;
+    return lines;
+  }
+}
+
+function answered({ status, headers }: OpenedResponse, body: string): KubeHttpResponse {
+  const retryAfterMs = parseRetryAfter(headers.get("retry-after"));
+  return defined({ kind: "answered" as const, status, body: new Secret(body), retryAfterMs });
+}
+
+function parseRetryAfter(text: string | null | undefined): number | undefined {
+  if (text === null || text === undefined) return undefined;
+  const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - Date.now();
+  return ms >= 0 ? Math.min(ms, MAX_RETRY_AFTER_MS) : undefined;
+}
