@@ -112,7 +112,7 @@ type Failed = KubeResult & { readonly kind: "failed" };
 
 function requestOf(
   spec: KubeCallSpec,
-  { connection, headers }: AuthenticatedConnection,
+  { connection, token }: AuthenticatedConnection,
 ): KubeHttpRequest {
   const { namespace, resource, name, subresource, query = {}, body } = spec;
   const parts = [
@@ -129,7 +129,9 @@ function requestOf(
     method: spec.verb === "create" ? "POST" : "GET",
     path: `${parts.join("/")}${search === "" ? "" : `?${search}`}`,
     headers: [
-      ...headers,
+      ...(token === undefined
+        ? []
+        : [["Authorization", new Secret(`Bearer ${token.reveal()}`)] as const]),
       ["Accept", json],
       ["User-Agent", new Secret("nydus-auth-agent")],
       ...(body === undefined ? [] : [["Content-Type", json] as const]),
