@@ -1,4 +1,4 @@
-import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal } from "node:assert/strict";
 import { CredentialHelpers, DockerProvider } from "../../../../lib/providers/docker/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
