@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { formatRatios, isWithin, median, type Ratio } from "./lib/bench.ts";
 import { serveBenchNode } from "./lib/bench_node.ts";
 import { buildInfo, type BuildTools, bundleAgent, compile, denoVersion } from "./lib/compile.ts";
-import { BuildError, parseTarget } from "./lib/toolchain.ts";
+import { BuildError, parseTarget, runScript } from "./lib/toolchain.ts";
 
 const RUNS = 15;
 const DAEMONS = 3;
@@ -176,11 +176,5 @@ async function idleMemory(agent: string, hello: string): Promise<Ratio> {
 }
 
 if (import.meta.main) {
-  try {
-    Deno.exitCode = await main();
-  } catch (error) {
-    if (!(error instanceof BuildError)) throw error;
-    console.error(`error: ${error.message}`);
-    Deno.exitCode = 1;
-  }
+  await runScript(main);
 }

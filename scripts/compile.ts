@@ -10,7 +10,7 @@ import { join } from "@std/path";
 import type { BuildInfo } from "../lib/assets/mod.ts";
 import { buildBinary, describeBinary, tryBinary } from "./lib/build.ts";
 import { buildInfo, type BuildTools, denoVersion, sha256 } from "./lib/compile.ts";
-import { BuildError, parseTarget, runTool, type Target } from "./lib/toolchain.ts";
+import { BuildError, parseTarget, runScript, runTool, type Target } from "./lib/toolchain.ts";
 
 const USAGE = `Usage: deno task compile [--target TARGET] [--compare]
 
@@ -85,11 +85,5 @@ function parseArguments(
 }
 
 if (import.meta.main) {
-  try {
-    Deno.exitCode = await main(Deno.args);
-  } catch (error) {
-    if (!(error instanceof BuildError)) throw error;
-    console.error(`error: ${error.message}`);
-    Deno.exitCode = 1;
-  }
+  await runScript(() => main(Deno.args));
 }

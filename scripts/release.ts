@@ -17,7 +17,7 @@ import { buildInfo, type BuildTools, commitTime, denoVersion, sha256 } from "./l
 import { buildPackages } from "./lib/distribution_package.ts";
 import { ARCHITECTURES, imageLayout, imageTree } from "./lib/image.ts";
 import { type Digest, provenance } from "./lib/provenance.ts";
-import { BuildError, type Target, TARGETS } from "./lib/toolchain.ts";
+import { BuildError, runScript, type Target, TARGETS } from "./lib/toolchain.ts";
 
 const USAGE = `Usage: deno task release [--output FOLDER]
 
@@ -187,11 +187,5 @@ async function write(
 }
 
 if (import.meta.main) {
-  try {
-    Deno.exitCode = await main();
-  } catch (error) {
-    if (!(error instanceof BuildError)) throw error;
-    console.error(`error: ${error.message}`);
-    Deno.exitCode = 1;
-  }
+  await runScript(main);
 }

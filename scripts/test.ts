@@ -13,9 +13,16 @@ import { fileURLToPath } from "node:url";
 /** Files by group. Those that take longest come first. */
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   e2e: [
-    ...["kubesecret", "bad_input", "selection_rules", "canary", "upstream_defects"].map((name) =>
-      `tests/e2e/${name}_test.ts`
-    ),
+    ...[
+      "selection_rules",
+      "troubleshooting",
+      "bad_input",
+      "restart",
+      "kubesecret",
+      "upstream_defects",
+      "idle",
+      "canary",
+    ].map((name) => `tests/e2e/${name}_test.ts`),
     "tests/e2e",
   ],
   unit: ["tests/unit"],
@@ -43,7 +50,7 @@ async function main([...args]: readonly string[]): Promise<number> {
         ...args,
       ],
       cwd: usesBinary ? folder : root,
-      env: { DENO_JOBS: "6", ...Deno.env.toObject(), DENO_NO_UPDATE_CHECK: "1", ...agent },
+      env: { DENO_JOBS: "8", ...Deno.env.toObject(), DENO_NO_UPDATE_CHECK: "1", ...agent },
       stdin: "null",
     }).spawn().status;
     return code;

@@ -4,7 +4,6 @@ import {
   AnswerDeadline,
   defined,
   type ImageReference,
-  type KubeHttp,
   type Observer,
   type StaleWatch,
 } from "../model/mod.ts";
@@ -96,7 +95,7 @@ export async function openChain(
   });
   using owned = new DisposableStack();
   owned.defer(() => stop.abort(new DOMException("the chain is closed", "AbortError")));
-  const kube = owned.use(new KubeConnection(context, config, onChange, pulls));
+  const kube = owned.use(lazyKube(context, config, onChange, pulls));
   const kubesecret = providers.kubesecret.enabled ? (await kube.open()).secrets() : undefined;
   const kubelet = providers.kubelet.enabled
     ? new KubeletProvider({
@@ -167,77 +166,53 @@ export function dockerConfigPath(
 const HOSTNAME = "/etc/hostname";
 
 /** The connection to the Kubernetes API; opened on first use. */
-export class KubeConnection implements Disposable {
-  readonly #context: Context;
-  readonly #config: AgentConfig;
-  readonly #onChange: () => void;
-  readonly #pulls: CriPulls | undefined;
-  #opening: Promise<Kube> | undefined;
-  #kube: Kube | undefined;
-  #http: KubeHttp | undefined;
-  #isClosed = false;
-
-  /**
-   * @param onChange Called when a pod, secret or service account has changed.
-   * @param pulls Returns which pods pulled an image.
-   */
-  constructor(context: Context, config: AgentConfig, onChange: () => void, pulls?: CriPulls) {
-    this.#context = context;
-    this.#config = config;
-    this.#onChange = onChange;
-    this.#pulls = pulls;
-  }
-
+interface LazyKube extends Disposable {
   /** Returns the connection; after a failure, the next call retries. */
-  open(): Promise<Kube> {
-    return this.#opening ??= this.#open().catch((error) => {
-      this.#opening = undefined;
-      throw error;
-    });
-  }
-
+  open(): Promise<Kube>;
   /** Returns the watches that are interrupted; none before the first use. */
-  staleWatches(): readonly StaleWatch[] {
-    return this.#kube?.stale() ?? [];
-  }
+  staleWatches(): readonly StaleWatch[];
+}
 
-  [Symbol.dispose](): void {
-    this.#isClosed = true;
-    this.#opening?.then(() => this.#close(), () => {});
-  }
-
-  async #open(): Promise<Kube> {
-    const { clock, files, processRunner, random, host } = this.#context;
-    const { kubesecret } = this.#config.providers;
-    const pulls = this.#pulls;
-    const nodeName = kubesecret.nodeName ?? await defaultNodeName(this.#context);
-    const http = createKubeHttp();
-    try {
-      this.#kube = await openKube({
-        ...kubesecret,
-        nodeName,
-        http,
-        clock,
-        files,
-        processRunner,
-        random,
-        env: host.env,
-        changed: this.#onChange,
-        ...(pulls && { pulledBy: (image) => pulls.pods?.(image).map(({ uid }) => uid) ?? [] }),
-      });
-    } catch (error) {
-      http[Symbol.dispose]();
-      throw error;
-    }
-    this.#http = http;
-    if (this.#isClosed) this.#kube.stop();
-    return this.#kube;
-  }
-
-  #close(): void {
-    this.#kube?.stop();
-    this.#http?.[Symbol.dispose]();
-  }
+/**
+ * @param changed Called when a pod, secret or service account has changed.
+ * @param pulls Returns which pods pulled an image.
+ */
+export function lazyKube(
+  context: Context,
+  config: AgentConfig,
+  changed: () => void,
+  pulls?: CriPulls,
+): LazyKube {
+  const { clock, files, processRunner, random, host } = context;
+  const { kubesecret } = config.providers;
+  const http = createKubeHttp();
+  let opening: Promise<Kube> | undefined;
+  let kube: Kube | undefined;
+  const open = async () =>
+    kube = await openKube({
+      ...kubesecret,
+      nodeName: kubesecret.nodeName ?? await defaultNodeName(context),
+      http,
+      clock,
+      files,
+      processRunner,
+      random,
+      env: host.env,
+      changed,
+      ...(pulls && { pulledBy: (image) => pulls.pods?.(image).map(({ uid }) => uid) ?? [] }),
+    });
+  return {
+    open: () =>
+      opening ??= open().catch((error) => {
+        opening = undefined;
+        throw error;
+      }),
+    staleWatches: () => kube?.stale() ?? [],
+    [Symbol.dispose]() {
+      const stopped = Promise.resolve(opening).then((kube) => kube?.stop(), () => {});
+      void stopped.then(() => http[Symbol.dispose]());
+    },
+  };
 }
 
 /** Returns `$NODE_NAME`, else what the kubelet uses by default: the lower-case hostname. */

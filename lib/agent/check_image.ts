@@ -165,9 +165,10 @@ async function probeRegistry(
     const text = `${verdict.kind} (${origin}): ${meaning} (${verdict.detail})`;
     if (credential === undefined || isServed(verdict)) {
       passed.push(`probe with ${provider}: ${text}`);
-    } else {warnings.push(
-        finding(`probe with ${provider}`, text, "log in again, or request access"),
-      );}
+    } else {
+      const remedy = "log in again, or request access";
+      warnings.push(finding(`probe with ${provider}`, text, remedy));
+    }
   }
   if (![...verdicts.values()].some(isServed)) {
     const problem = "the registry serves it for none of the credentials";

@@ -1,15 +1,10 @@
 import { basename, dirname, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import { Discovery } from "../discovery/mod.ts";
 import type { ConfigProblem, Daemon, FileStat, NodeView } from "../model/mod.ts";
-import {
-  type Context,
-  createNydusdApi,
-  createSnapshotterApi,
-  createUnixHttp,
-} from "../platform/mod.ts";
+import type { Context } from "../platform/mod.ts";
 import { providerConfigPaths } from "../providers/exec_plugin/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
+import { discoverOnce } from "./explanation.ts";
 import { findProcesses, type FoundProcess } from "./processes.ts";
 
 /** Results of `check`. */
@@ -139,7 +134,7 @@ export async function checkNode(
       findings.warnings.push(missing(path, "start nydus-snapshotter, or fix the path"));
     }
   }
-  const view = await discover(context, config);
+  const view = await discoverOnce(context, config);
   for (const { subject, detail } of view.problems) {
     if (detail.startsWith("the socket does not exist")) continue; // reported above
     findings.warnings.push(finding(subject, detail, "check whether nydus-snapshotter runs"));
@@ -152,13 +147,6 @@ export async function checkNode(
     `sockets: ${running} of ${view.daemons.length} nydusd answer, with ${mounts} mounts`,
   );
   return view;
-}
-
-async function discover({ files }: Context, { node }: AgentConfig): Promise<NodeView> {
-  using http = createUnixHttp();
-  const nydusdApi = createNydusdApi(http);
-  const snapshotterApi = createSnapshotterApi(http);
-  return await new Discovery({ config: node, files, nydusdApi, snapshotterApi }).discover();
 }
 
 function checkDaemon(daemon: Daemon, { warnings }: CheckFindings): void {

@@ -9,7 +9,7 @@ import {
   openProviderConfig,
   type ProviderConfigReading,
 } from "../providers/exec_plugin/mod.ts";
-import { dockerConfigPath, KubeConnection } from "./chain.ts";
+import { dockerConfigPath, lazyKube } from "./chain.ts";
 import { checkCriProxy } from "./check_cri_proxy.ts";
 import { checkImage } from "./check_image.ts";
 import { type CheckFindings, checkHost, checkNode, finding, missing } from "./check_node.ts";
@@ -115,7 +115,7 @@ async function checkKubernetes(
   config: AgentConfig,
   { problems }: CheckFindings,
 ): Promise<void> {
-  const connection = new KubeConnection(context, config, () => {});
+  const connection = lazyKube(context, config, () => {});
   try {
     const kube = await connection.open();
     problems.push(...await kube.check());
@@ -140,7 +140,7 @@ function checkRunningAgent({ checks }: HealthView, { warnings, passed }: CheckFi
 const CONNECT_TIMEOUT_MS = 2_000;
 
 /** Checks whether another program listens on an address of the agent. */
-async function checkAddress(
+export async function checkAddress(
   server: AgentConfig["server"],
   key: string,
   { problems, passed }: CheckFindings,

@@ -7,6 +7,7 @@ import {
   type Endpoint,
   endpointOf,
   type ImageReference,
+  type NodeView,
   type ProviderNote,
   REASON_CODES,
   type Resolution,
@@ -109,6 +110,16 @@ export function approvedHostsOf(
   });
 }
 
+/** Discovers the daemons and mounts of this node. */
+export async function discoverOnce({ files }: Context, config: AgentConfig): Promise<NodeView> {
+  using http = createUnixHttp();
+  const nydusdApi = createNydusdApi(http);
+  const snapshotterApi = createSnapshotterApi(http);
+  const hosts = approvedHostsOf(config);
+  const discovery = new Discovery({ config: config.node, hosts, snapshotterApi, nydusdApi, files });
+  return await discovery.discover();
+}
+
 interface ReadLocation {
   readonly endpoint: Endpoint;
   readonly reason: string;
@@ -122,24 +133,17 @@ const MAX_MOUNTS = 5;
  * that is not mounted, returns the mirrors that the snapshotter would choose from.
  */
 async function readLocations(
-  { files }: Context,
+  context: Context,
   config: AgentConfig,
   image: ImageReference,
 ): Promise<readonly ReadLocation[]> {
-  using http = createUnixHttp();
-  const hosts = approvedHostsOf(config);
-  const { daemons } = await new Discovery({
-    config: config.node,
-    hosts,
-    snapshotterApi: createSnapshotterApi(http),
-    nydusdApi: createNydusdApi(http),
-    files,
-  }).discover();
+  const { daemons } = await discoverOnce(context, config);
   const mounts = daemons
     .flatMap(({ id, instances }) => instances.map((instance) => ({ daemonId: id, ...instance })))
     .filter((mount) => mount.image?.text === image.text);
   if (mounts.length === 0) {
-    return await mirrorLocations(new ApprovedHosts({ ...hosts, files }), image);
+    const options = { ...approvedHostsOf(config), files: context.files };
+    return await mirrorLocations(new ApprovedHosts(options), image);
   }
   const byEndpoint = Map.groupBy(
     mounts.filter(({ endpoint }) => endpoint !== undefined),
@@ -167,7 +171,8 @@ async function mirrorLocations(
   return endpoints.flatMap((endpoint) => endpoint === undefined ? [] : [{ endpoint, reason }]);
 }
 
-async function explainLocation(
+/** Queries every provider for a location. */
+export async function explainLocation(
   chain: CredentialChain,
   request: CredentialRequest,
   { endpoint, reason }: ReadLocation,
@@ -178,22 +183,21 @@ async function explainLocation(
     { ...request, ...defined({ endpoint: target }) },
     { all: true },
   );
-  const candidate = winner?.candidates[0];
-  const unapproved = unapprovedHosts(endpoint, candidate ?? {});
-  return {
+  const location = {
     host: endpoint.host,
     reason,
-    ...(target && { target: target.text }),
+    ...defined({ target: target?.text }),
     providers: providersOf({ attempts: attempts.filter(({ forEndpoint }) => forEndpoint) }),
     hosts: endpoint.hosts.map(({ role, host, approvedBy }) => defined({ role, host, approvedBy })),
-    ...(winner && candidate && {
-      winner: {
-        provider: winner.provider,
-        foundFor: candidate.forEndpoint ? "endpoint" : "registry",
-        ...describe(candidate),
-      },
-    }),
-    ...(winner && unapproved.length > 0 && {
+  };
+  if (winner === undefined) return location;
+  const [candidate] = winner.candidates;
+  const foundFor = candidate.forEndpoint ? "endpoint" : "registry";
+  const unapproved = unapprovedHosts(endpoint, candidate);
+  return {
+    ...location,
+    winner: { provider: winner.provider, foundFor, ...describe(candidate) },
+    ...(unapproved.length > 0 && {
       unapprovedHosts: unapproved,
       decision: delivery.unapprovedHostPolicy === "refuse" ? "withheld" : "delivered",
     }),

@@ -39,51 +39,53 @@ export async function dockerCredential(
   args: readonly string[],
 ): Promise<number> {
   const { host } = context;
-  const [action = ""] = args;
   try {
-    if (args.length !== 1) return failed(context, USAGE);
-    switch (action) {
-      case "--help":
-      case "-h":
-        host.out(`${USAGE}\n`);
-        return EXIT.ok;
-      case "version":
-      case "--version":
-      case "-v":
-        host.out(`${CREDENTIAL_HELPER} (nydus-auth-agent) ${BUILD_INFO.version}\n`);
-        return EXIT.ok;
-      case "get":
-        return await get(context, (await host.readInput()).trim());
-      case "list":
-        return await list(context);
-      case "store":
-        return await store(context, await host.readInput());
-      case "erase":
-        return await erase(context, (await host.readInput()).trim());
-      default:
-        return failed(context, printable(`${CREDENTIAL_HELPER}: unknown action: ${action}`));
-    }
+    if (args.length !== 1) throw failure(USAGE);
+    const answer = await answerOf(context, args[0] ?? "");
+    if (answer !== undefined) host.out(`${answer}\n`);
+    return EXIT.ok;
   } catch (error) {
     host.out(`${messageOf(error)}\n`);
     return EXIT.failed;
   }
 }
 
-async function get(context: Context, server: string): Promise<number> {
+/** Returns the text to print, if there is one. Errors are the texts of the protocol. */
+async function answerOf(context: Context, action: string): Promise<string | undefined> {
   const { host } = context;
-  if (server === "") return failed(context, NO_SERVER);
+  switch (action) {
+    case "--help":
+    case "-h":
+      return USAGE;
+    case "version":
+    case "--version":
+    case "-v":
+      return `${CREDENTIAL_HELPER} (nydus-auth-agent) ${BUILD_INFO.version}`;
+    case "get":
+      return await get(context, (await host.readInput()).trim());
+    case "list":
+      return await list(context);
+    case "store":
+      return await store(context, await host.readInput());
+    case "erase":
+      return await erase(context, (await host.readInput()).trim());
+    default:
+      throw failure(printable(`${CREDENTIAL_HELPER}: unknown action: ${action}`));
+  }
+}
+
+async function get(context: Context, server: string): Promise<string> {
   const image = imageOf(server);
   // The agent itself called a helper that calls this program: an answer would be circular.
-  if (CALLED_BY_AGENT in host.env) return failed(context, NOT_FOUND);
+  if (CALLED_BY_AGENT in context.host.env) throw failure(NOT_FOUND);
   const lookup = await lookUp(context, {}, {
     body: { registry: image.registry },
     image,
     labels: {},
   });
   const pair = lookup.kind === "found" ? pairOf(lookup.served) : undefined;
-  if (pair === undefined) return failed(context, NOT_FOUND);
-  host.out(`${JSON.stringify({ ServerURL: server, ...pair })}\n`);
-  return EXIT.ok;
+  if (pair === undefined) throw failure(NOT_FOUND);
+  return JSON.stringify({ ServerURL: server, ...pair });
 }
 
 interface Pair {
@@ -103,22 +105,21 @@ function pairOf({ credential }: ServedCredential): Pair | undefined {
   }
 }
 
-async function store(context: Context, input: string): Promise<number> {
+async function store(context: Context, input: string): Promise<undefined> {
   let given: Readonly<Record<string, unknown>>;
   try {
     given = JSON.parse(input);
   } catch {
-    return failed(context, "failed to read the credential: it is not JSON");
+    throw failure("failed to read the credential: it is not JSON");
   }
   const text = (name: string) => typeof given[name] === "string" ? given[name].trim() : "";
   const [server, username] = [text("ServerURL"), text("Username")];
   const secret = given["Secret"];
-  if (server === "") return failed(context, NO_SERVER);
-  if (username === "") return failed(context, NO_USERNAME);
-  if (typeof secret !== "string" || secret === "") {
-    return failed(context, "failed to read the credential: it has no secret");
-  }
   const { registry } = imageOf(server);
+  if (username === "") throw failure(NO_USERNAME);
+  if (typeof secret !== "string" || secret === "") {
+    throw failure("failed to read the credential: it has no secret");
+  }
   const credential = username === TOKEN_USERNAME
     ? { form: "identity-token", token: secret }
     : { form: "basic", username, password: secret };
@@ -128,11 +129,9 @@ async function store(context: Context, input: string): Promise<number> {
     path: "/v1/credentials",
     body: { registry, credential },
   });
-  return EXIT.ok;
 }
 
-async function erase(context: Context, server: string): Promise<number> {
-  if (server === "") return failed(context, NO_SERVER);
+async function erase(context: Context, server: string): Promise<undefined> {
   const image = imageOf(server);
   const body = { registry: image.registry };
   const config = await loadClientConfig(context, {});
@@ -141,18 +140,17 @@ async function erase(context: Context, server: string): Promise<number> {
     path: "/v1/credentials",
     body,
   });
-  if (forgotten) return EXIT.ok;
+  if (forgotten) return;
   const lookup = await lookUp(context, {}, { body, image, labels: {} });
-  if (lookup.kind === "none") return failed(context, NOT_FOUND);
+  if (lookup.kind === "none") throw failure(NOT_FOUND);
   await requireApi(config, {
     method: "POST",
     path: "/v1/refused",
     body: { ...body, fingerprint: lookup.served.fingerprint },
   });
-  return EXIT.ok;
 }
 
-async function list(context: Context): Promise<number> {
+async function list(context: Context): Promise<string> {
   const config = await loadClientConfig(context, {});
   interface Stored {
     readonly credentials: readonly { readonly registry?: string; readonly username?: string }[];
@@ -162,21 +160,20 @@ async function list(context: Context): Promise<number> {
   const names = stored.flatMap(({ registry, username = TOKEN_USERNAME }) =>
     registry === undefined ? [] : [[dockerServer(registry), username]]
   );
-  context.host.out(`${JSON.stringify(Object.fromEntries(names))}\n`);
-  return EXIT.ok;
+  return JSON.stringify(Object.fromEntries(names));
 }
 
-function failed({ host }: Context, text: string): number {
-  host.out(`${text}\n`);
-  return EXIT.failed;
+function failure(text: string): AgentError {
+  return new AgentError("usage", text);
 }
 
 /** Parses a registry as docker's tools name it: with or without scheme and path. */
 function imageOf(server: string): ImageReference {
+  if (server === "") throw failure(NO_SERVER);
   const registry = server.replace(/^https?:\/\//, "").replace(/\/.*$/, "");
   try {
     return repositoryReference(registry, ANY_REPOSITORY);
   } catch {
-    throw new AgentError("usage", "failed to parse the server URL: it contains no registry");
+    throw failure("failed to parse the server URL: it contains no registry");
   }
 }

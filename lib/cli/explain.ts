@@ -4,20 +4,9 @@ import {
   type ExplainedProvider,
   explainImage,
   type Explanation,
-  openChain,
 } from "../agent/mod.ts";
-import { type AgentConfig, type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
-import {
-  alignColumns,
-  defined,
-  EXIT,
-  formatDuration,
-  type ImageReference,
-  parseDurationMs,
-  parseImageReference,
-  printable,
-  REASON_CODES,
-} from "../model/mod.ts";
+import { type AgentConfig, type Flags, loadClientConfig } from "../config/mod.ts";
+import { alignColumns, EXIT, formatDuration, printable, REASON_CODES } from "../model/mod.ts";
 import {
   criProxyProblem,
   earlierCredentialUse,
@@ -27,7 +16,7 @@ import {
 } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent, queryApi, warnWithoutAgent } from "./agent_client.ts";
-import { type LookupOptions, parseLabels } from "./get.ts";
+import { type LookupOptions, type LookupRequest, lookupRequest, withChain } from "./get.ts";
 import { printJson } from "./output.ts";
 
 /**
@@ -41,10 +30,11 @@ export async function explain(
   options: LookupOptions,
 ): Promise<number> {
   const { host, clock } = context;
-  const image = parseImageReference(options.ref);
+  const request = lookupRequest(options);
+  const { image } = request;
   const config = await loadClientConfig(context, flags);
   const nowMs = clock.wallMs();
-  const explanation = await explanationOf(context, flags, config, image, options);
+  const explanation = await explanationOf(context, flags, config, request);
   const reply = await queryAgent(config).catch(() => undefined);
   const view = reply &&
     imageViews(reply.status, nowMs).find((each) => each.image.image === image.text);
@@ -66,25 +56,19 @@ async function explanationOf(
   context: Context,
   flags: Flags,
   config: AgentConfig,
-  image: ImageReference,
-  { labels: pairs, validFor }: LookupOptions,
+  request: LookupRequest,
 ): Promise<Explanation> {
-  const labels = parseLabels(pairs);
-  const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);
-  const result = await queryApi<Explanation>(config, {
-    method: "POST",
-    path: "/v1/explain",
-    body: defined({ ref: image.text, labels, validFor }),
-  });
+  const { body } = request;
+  const path = "/v1/explain";
+  const result = await queryApi<Explanation>(config, { method: "POST", path, body });
   if (result.kind === "answered") return result.body;
   warnWithoutAgent(context, result);
-  const agentConfig = await loadConfig(context, flags);
-  await using chain = await openChain(context, agentConfig);
-  return await explainImage(context, agentConfig, chain.chain, {
-    image,
-    labels,
-    ...(validForMs !== undefined && { validUntilMs: context.clock.wallMs() + validForMs }),
-  });
+  return await withChain(
+    context,
+    flags,
+    request,
+    (chain, lookup, config) => explainImage(context, config, chain, lookup),
+  );
 }
 
 function locationText(location: ExplainedLocation, nowMs: number): string {

@@ -1,7 +1,9 @@
-import { type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
+import type { openChain } from "../agent/mod.ts";
+import { type AgentConfig, type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
 import {
   AgentError,
   type Candidate,
+  type CredentialRequest,
   credentialSecret,
   credentialUsername,
   defined,
@@ -44,6 +46,8 @@ export type Lookup =
   | { readonly kind: "found"; readonly served: ServedCredential }
   | { readonly kind: "none"; readonly reasons: readonly string[] };
 
+type CredentialChain = Awaited<ReturnType<typeof openChain>>["chain"];
+
 /** What to look up a credential for. */
 export interface LookupRequest {
   /** The request to the local API: an image or a registry. */
@@ -62,12 +66,9 @@ export interface LookupRequest {
  */
 export async function get(context: Context, flags: Flags, options: LookupOptions): Promise<number> {
   const { host, clock } = context;
-  const { validFor, output } = options;
-  const image = parseImageReference(options.ref);
-  const labels = parseLabels(options.labels);
-  const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);
-  const body = defined({ ref: image.text, labels, validFor });
-  const lookup = await lookUp(context, flags, { body, image, labels, validForMs });
+  const request = lookupRequest(options);
+  const { image, validForMs } = request;
+  const lookup = await lookUp(context, flags, request);
   if (lookup.kind === "none") {
     const reasons = lookup.reasons.map((line) => `  ${printable(line)}\n`);
     host.err(`no credential for ${image.text}\n${reasons.join("")}`);
@@ -78,7 +79,7 @@ export async function get(context: Context, flags: Flags, options: LookupOptions
   const isShort = validForMs !== undefined && endsAt !== undefined &&
     Date.parse(endsAt) < clock.wallMs() + validForMs;
   if (isShort) host.err("warning: no credential with the requested validity; this one is newest\n");
-  if (output === "json") printJson(context, jsonOf(image.text, served));
+  if (options.output === "json") printJson(context, jsonOf(image.text, served));
   else host.out(textOf(served));
   return EXIT.ok;
 }
@@ -91,9 +92,10 @@ export async function get(context: Context, flags: Flags, options: LookupOptions
 export async function lookUp(
   context: Context,
   flags: Flags,
-  { body, image, labels, validForMs }: LookupRequest,
+  request: LookupRequest,
 ): Promise<Lookup> {
   const config = await loadClientConfig(context, flags);
+  const { body } = request;
   const path = "/v1/credentials/get";
   const result = await queryApi<ServedCredential>(config, { method: "POST", path, body });
   if (result.kind === "answered") return { kind: "found", served: result.body };
@@ -102,21 +104,46 @@ export async function lookUp(
     throw new AgentError("refused", `the agent returned an error: ${result.message}`);
   }
   warnWithoutAgent(context, result);
-  const { attemptText, openChain } = await import("../agent/mod.ts");
-  await using chain = await openChain(context, await loadConfig(context, flags));
-  const validUntilMs = validForMs && context.clock.wallMs() + validForMs;
-  const { winner, attempts } = await chain.chain.resolve(defined({ image, labels, validUntilMs }));
+  const { attemptText } = await import("../agent/mod.ts");
+  const { winner, attempts } = await withChain(
+    context,
+    flags,
+    request,
+    (chain, lookup) => chain.resolve(lookup),
+  );
   return winner === undefined
     ? { kind: "none", reasons: attempts.map(attemptText) }
     : { kind: "found", served: servedCredential(winner.provider, winner.candidates[0]) };
 }
 
+/** Calls `use` with the provider chain, for a lookup that no agent answers. */
+export async function withChain<T>(
+  context: Context,
+  flags: Flags,
+  { image, labels, validForMs }: LookupRequest,
+  use: (chain: CredentialChain, lookup: CredentialRequest, config: AgentConfig) => Promise<T>,
+): Promise<T> {
+  const { openChain } = await import("../agent/mod.ts");
+  const config = await loadConfig(context, flags);
+  await using opened = await openChain(context, config);
+  const validUntilMs = validForMs && context.clock.wallMs() + validForMs;
+  return await use(opened.chain, defined({ image, labels, validUntilMs }), config);
+}
+
 /**
- * Parses labels from `key=value` arguments.
+ * Parses what `get` and `explain` look up.
  *
- * @throws {AgentError} `usage` when one has no equals sign.
+ * @throws {AgentError} `usage`, `invalid-reference` or `invalid-duration`.
  */
-export function parseLabels(pairs: readonly string[]): Record<string, string> {
+export function lookupRequest({ ref, labels: pairs, validFor }: LookupOptions): LookupRequest {
+  const image = parseImageReference(ref);
+  const labels = parseLabels(pairs);
+  const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);
+  return { body: defined({ ref: image.text, labels, validFor }), image, labels, validForMs };
+}
+
+/** Parses labels from `key=value` arguments. */
+function parseLabels(pairs: readonly string[]): Record<string, string> {
   return Object.fromEntries(pairs.map((pair) => {
     const at = pair.indexOf("=");
     // The value may be a secret, so the message does not quote it.

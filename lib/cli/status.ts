@@ -21,7 +21,6 @@ import {
 } from "../model/mod.ts";
 import {
   type HealthLevel,
-  type HealthView,
   imageLabel,
   imageViews,
   mountLevel,
@@ -30,7 +29,7 @@ import {
 } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
-import { colored, type OutputFormat, printJson, styleOf, type TextStyle } from "./output.ts";
+import { colored, type OutputFormat, printJson, styleOf } from "./output.ts";
 
 /** Options of `status`. */
 export interface StatusOptions {
@@ -74,8 +73,8 @@ export async function status(
     printJson(context, brief ? { summary, level } : statusDocument(status, health));
   } else {
     const style = styleOf(context);
-    const rest = brief ? "" : `\n${statusText(status, clock.wallMs(), style)}`;
-    host.out(`${summaryText(health, style)}\n${rest}`);
+    const rest = brief ? "" : `\n${statusText(status, clock.wallMs())}`;
+    host.out(`${colored(level, level, style)}: ${printable(summary)}\n${rest}`);
   }
   return LEVEL_EXIT[level];
 }
@@ -127,31 +126,26 @@ export async function loadConfigForStatus(context: Context, flags: Flags): Promi
   }
 }
 
-/** Returns the status summary after its level. */
-function summaryText(
-  { level, summary }: Pick<HealthView, "level" | "summary">,
-  style: TextStyle,
-): string {
-  return `${colored(level, level, style)}: ${printable(summary)}`;
-}
-
 /** Returns the complete status as tables, problems first. */
-export function statusText(status: AgentStatus, nowMs: number, style: TextStyle): string {
-  const sections = [
-    imageTable(status, nowMs, style),
-    mountTable(status, style),
+export function statusText(status: AgentStatus, nowMs: number): string {
+  const problems = status.problems.map((
+    p,
+  ) => [p.source, printable(p.subject), printable(p.detail)]);
+  return [
+    imageTable(status, nowMs),
+    mountTable(status, nowMs) + toleranceText(status, nowMs),
     ...providerTables(status, nowMs),
-  ];
-  if (status.problems.length > 0) {
-    const rows = status.problems.map((p) => [p.source, printable(p.subject), printable(p.detail)]);
-    sections.push(alignColumns([["SOURCE", "SUBJECT", "PROBLEM"], ...rows]));
-  }
-  return sections.join("\n");
+    ...table(["SOURCE", "SUBJECT", "PROBLEM"], problems),
+  ].join("\n");
 }
 
-function imageTable(status: AgentStatus, nowMs: number, style: TextStyle): string {
-  const views = imageViews(status, nowMs);
-  const rows = views.map(({ image, word, mounts }) => [
+/** Returns a table, or nothing without rows. */
+function table(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  return rows.length === 0 ? [] : [alignColumns([header, ...rows])];
+}
+
+function imageTable(status: AgentStatus, nowMs: number): string {
+  const rows = imageViews(status, nowMs).map(({ image, word, mounts }) => [
     printable(imageLabel(image)),
     word,
     image.provider ?? "none",
@@ -171,50 +165,31 @@ function imageTable(status: AgentStatus, nowMs: number, style: TextStyle): strin
     "MOUNTS",
     "LAST FAILURE",
   ];
-  const lines = alignColumns([header, ...rows]).split("\n");
-  // Colored after alignment, because color codes have no width.
-  return lines.map((line, i) => {
-    const view = views[i - 1];
-    return view === undefined ? line : colorWord(line, view.word, view.level, style);
-  }).join("\n");
-}
-
-function colorWord(line: string, word: string, level: HealthLevel, style: TextStyle): string {
-  const at = line.indexOf(` ${word} `);
-  if (at < 0) return line;
-  return line.slice(0, at + 1) + colored(level, word, style) + line.slice(at + 1 + word.length);
+  return alignColumns([header, ...rows]);
 }
 
 function nextText({ provider, nextAttemptAtMs }: ImageStatus, nowMs: number): string {
-  if (provider === undefined || provider === "adopted") {
-    return nextAttemptAtMs === undefined ? "-" : span(nextAttemptAtMs - nowMs);
-  }
-  return nextAttemptAtMs === undefined ? "when it changes" : span(nextAttemptAtMs - nowMs);
+  if (nextAttemptAtMs !== undefined) return span(nextAttemptAtMs - nowMs);
+  return provider === undefined || provider === "adopted" ? "-" : "when it changes";
 }
 
 /** Lists mounts with problems first: the end may not fit on the screen. */
-function mountTable({ daemons, nowMs }: AgentStatus, style: TextStyle): string {
+function mountTable({ daemons }: AgentStatus, nowMs: number): string {
   const mounts = daemons.flatMap((daemon) =>
-    daemon.instances.map((instance) => ({ daemon, instance, level: mountLevel(instance) }))
+    daemon.instances.map((instance) => ({ daemon, instance, isOk: mountLevel(instance) === "ok" }))
   );
-  const sorted = mounts.toSorted((a, b) => Number(a.level === "ok") - Number(b.level === "ok"));
+  const sorted = mounts.toSorted((a, b) => Number(a.isOk) - Number(b.isOk));
   const rows = sorted.map(({ daemon, instance }) => [
     printable(daemon.id),
     daemon.state,
     printable(instance.snapshotId),
     deliveryText(instance),
-    readsFailText(instance, nowMs),
+    instance.readsFailAtMs === undefined ? "-" : span(instance.readsFailAtMs - nowMs),
     printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
     printable(instance.deliveryDetail ?? instance.imageProblem ?? ""),
   ]);
   const header = ["DAEMON", "STATE", "SNAPSHOT", "DELIVERY", "READS FAIL IN", "IMAGE", "DETAIL"];
-  const table = alignColumns([header, ...rows]).split("\n").map((line, i) => {
-    const mount = sorted[i - 1];
-    return mount === undefined
-      ? line
-      : colorWord(line, mount.instance.delivery, mount.level, style);
-  }).join("\n");
-  return table + toleranceText(daemons, nowMs);
+  return alignColumns([header, ...rows]);
 }
 
 function deliveryText({ delivery, provenReads }: DaemonStatus["instances"][number]): string {
@@ -223,55 +198,45 @@ function deliveryText({ delivery, provenReads }: DaemonStatus["instances"][numbe
     : delivery;
 }
 
-function readsFailText(
-  { readsFailAtMs }: Pick<DaemonStatus["instances"][number], "readsFailAtMs">,
-  nowMs: number,
-): string {
-  return readsFailAtMs === undefined ? "-" : span(readsFailAtMs - nowMs);
-}
-
 /** Describes how long the node tolerates an outage of all providers. */
-function toleranceText(daemons: readonly DaemonStatus[], nowMs: number): string {
-  const [first] = daemons.flatMap(({ instances }) => instances)
-    .filter(({ readsFailAtMs }) => readsFailAtMs !== undefined)
-    .sort((a, b) => (a.readsFailAtMs ?? 0) - (b.readsFailAtMs ?? 0));
-  if (first === undefined) return "";
-  const isPast = (first.readsFailAtMs ?? 0) <= nowMs;
-  const when = isPast ? "already fails" : `fails in ${readsFailText(first, nowMs)}`;
+function toleranceText({ daemons }: AgentStatus, nowMs: number): string {
+  const ends = daemons.flatMap(({ instances }) =>
+    instances.flatMap(({ readsFailAtMs }) => readsFailAtMs ?? [])
+  );
+  if (ends.length === 0) return "";
+  const inMs = Math.min(...ends) - nowMs;
+  const when = inMs <= 0 ? "already fails" : `fails in ${span(inMs)}`;
   return `if no provider answers from now on, the first read ${when}\n`;
 }
 
 function providerTables({ providers = [], plugins = [] }: AgentStatus, nowMs: number): string[] {
-  const tables: string[] = [];
   const used = providers.filter(({ last }) => last !== undefined && last.reason !== "not-enabled");
-  if (used.length > 0) {
-    const rows = used.map(({ name, requests, failures, last, lastFailure }) => [
-      name,
-      String(requests),
-      String(failures),
-      last?.reason ?? "-",
-      lastFailure === undefined
-        ? ""
-        : `${lastFailure.reason}: ${printable(lastFailure.detail)} (${
-          span(lastFailure.atMs - nowMs)
-        })`,
-    ]);
-    const header = ["PROVIDER", "REQUESTS", "FAILED", "LAST RESULT", "LAST FAILURE"];
-    tables.push(alignColumns([header, ...rows]));
-  }
-  if (plugins.length > 0) {
-    const rows = plugins.map((plugin) => [
-      printable(plugin.name),
-      String(plugin.executions),
-      String(plugin.failures),
-      formatDuration(plugin.lastDurationMs),
-      span(plugin.lastAtMs - nowMs),
-      printable(plugin.lastFailure?.detail ?? ""),
-    ]);
-    const header = ["PLUGIN", "EXECUTIONS", "FAILED", "DURATION", "LAST RUN", "LAST FAILURE"];
-    tables.push(alignColumns([header, ...rows]));
-  }
-  return tables;
+  const providerRows = used.map(({ name, requests, failures, last, lastFailure }) => [
+    name,
+    String(requests),
+    String(failures),
+    last?.reason ?? "-",
+    lastFailure === undefined
+      ? ""
+      : `${lastFailure.reason}: ${printable(lastFailure.detail)} (${
+        span(lastFailure.atMs - nowMs)
+      })`,
+  ]);
+  const pluginRows = plugins.map((plugin) => [
+    printable(plugin.name),
+    String(plugin.executions),
+    String(plugin.failures),
+    formatDuration(plugin.lastDurationMs),
+    span(plugin.lastAtMs - nowMs),
+    printable(plugin.lastFailure?.detail ?? ""),
+  ]);
+  return [
+    ...table(["PROVIDER", "REQUESTS", "FAILED", "LAST RESULT", "LAST FAILURE"], providerRows),
+    ...table(
+      ["PLUGIN", "EXECUTIONS", "FAILED", "DURATION", "LAST RUN", "LAST FAILURE"],
+      pluginRows,
+    ),
+  ];
 }
 
 function span(ms: number): string {

@@ -58,11 +58,14 @@ export interface PullCredentialCacheOptions {
 }
 
 /** A credential of a pull. */
-interface SeenCredential {
-  /** Of its pull; 0 if it was restored. */
-  readonly sequence: number;
+export interface PullCredential {
   readonly credential: Credential;
   readonly seenAtMs: number;
+}
+
+interface SeenCredential extends PullCredential {
+  /** Of its pull; 0 if it was restored. */
+  readonly sequence: number;
   readonly confirmed: boolean;
 }
 
@@ -113,9 +116,7 @@ export class PullCredentialCache {
    * Returns the newest credential of an image that was not refused. A reference without tag and
    * digest, as in a configuration of nydusd, matches the most recently pulled image of the repository.
    */
-  lookup(
-    image: ImageReference,
-  ): { readonly credential: Credential; readonly seenAtMs: number } | undefined {
+  lookup(image: ImageReference): PullCredential | undefined {
     return this.#find(image)?.credentials.at(-1);
   }
 
@@ -123,9 +124,7 @@ export class PullCredentialCache {
    * Returns the newest credential that an image was pulled with since the agent was started, which
    * may be delivered to its mounts. Mounts may already have newer credentials than restored ones.
    */
-  confirmed(
-    image: ImageReference,
-  ): { readonly credential: Credential; readonly seenAtMs: number } | undefined {
+  confirmed(image: ImageReference): PullCredential | undefined {
     const { credentials = [] } = this.#find(image) ?? {};
     return credentials.findLast(({ confirmed, sequence }) => confirmed && sequence > 0);
   }
@@ -134,9 +133,7 @@ export class PullCredentialCache {
    * Returns the newest credential that an image was pulled with, including restored ones; otherwise
    * the newest that was not refused. For mounts without a credential.
    */
-  remembered(
-    image: ImageReference,
-  ): { readonly credential: Credential; readonly seenAtMs: number } | undefined {
+  remembered(image: ImageReference): PullCredential | undefined {
     const { credentials = [] } = this.#find(image) ?? {};
     return credentials.findLast(({ confirmed }) => confirmed) ?? credentials.at(-1);
   }

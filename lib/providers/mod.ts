@@ -5,7 +5,6 @@
  * @module
  */
 export { CredentialChain } from "./chain.ts";
-export { type PushedCredential, PushedCredentials, type PushTarget } from "./memory_providers.ts";
 export {
   confirmedPullProvider,
   criProvider,
@@ -13,4 +12,7 @@ export {
   disabledProvider,
   labelsCredential,
   labelsProvider,
+  type PushedCredential,
+  PushedCredentials,
+  type PushTarget,
 } from "./memory_providers.ts";

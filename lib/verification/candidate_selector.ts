@@ -82,6 +82,7 @@ const MAX_CONCURRENT_PROBES = 8;
 /** A registry that did not respond is not probed for this time. */
 const UNREACHABLE_MS = 10_000;
 const MAX_PREVIOUS = 10_000;
+const MAX_HOSTS = 1_000;
 const UNAVAILABLE: ProbeVerdict = { kind: "unreachable", detail: "the registry is unavailable" };
 
 /**
@@ -234,19 +235,18 @@ export class CandidateSelector {
   }
 
   #trackAvailability({ host }: ProbeTarget, verdict: ProbeVerdict): void {
-    if (verdict.kind === "throttled") this.#unavailableUntilMs.set(host, verdict.retryAtMs);
-    if (verdict.kind !== "unreachable") return;
-    this.#unavailableUntilMs.set(host, this.#options.clock.wallMs() + UNREACHABLE_MS);
+    if (verdict.kind !== "throttled" && verdict.kind !== "unreachable") return;
+    const untilMs = verdict.kind === "throttled"
+      ? verdict.retryAtMs
+      : this.#options.clock.wallMs() + UNREACHABLE_MS;
+    setNewest(this.#unavailableUntilMs, host, untilMs, MAX_HOSTS);
   }
 
   #isAvailable({ host }: ProbeTarget): boolean {
-    const untilMs = this.#unavailableUntilMs.get(host);
-    if (untilMs === undefined) return true;
-    // A longer wait means that the wall clock was set back.
+    const untilMs = this.#unavailableUntilMs.get(host) ?? -Infinity;
     const remainingMs = untilMs - this.#options.clock.wallMs();
-    if (remainingMs > 0 && remainingMs <= MAX_RETRY_AFTER_MS) return false;
-    this.#unavailableUntilMs.delete(host);
-    return true;
+    // A longer wait means that the wall clock was set back.
+    return remainingMs <= 0 || remainingMs > MAX_RETRY_AFTER_MS;
   }
 
   #selection(

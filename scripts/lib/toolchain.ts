@@ -11,6 +11,18 @@ export class BuildError extends Error {
   override readonly name = "BuildError";
 }
 
+/** Runs a script; a {@linkcode BuildError} is one line, and exit code 1. */
+export async function runScript(main: () => Promise<number>): Promise<void> {
+  try {
+    Deno.exitCode = await main();
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    // deno-lint-ignore no-console -- for the user of the script
+    console.error(`error: ${error.message}`);
+    Deno.exitCode = 1;
+  }
+}
+
 /** Parses a target name. @throws {BuildError} when it is not one of {@linkcode TARGETS}. */
 export function parseTarget(name: string): Target {
   const target = Object.keys(TARGETS).find((known) => known === name);

@@ -147,7 +147,7 @@ export class AgentProcess implements AsyncDisposable {
     const deadlineMs = Date.now() + 150_000;
     while (!await holds()) {
       if (Date.now() > deadlineMs) throw new Error(`timed out waiting for ${what}\n${this.#log}`);
-      await pause(25);
+      await pause(75);
     }
   }
 

@@ -35,7 +35,7 @@ export function informerContext(
   const options = connectionOptions();
   const { clock, random } = options;
   const client = new KubeClient(http, new ConnectionResolver(options));
-  return { client, clock, random, pollMs: 60_000 };
+  return { client, clock, random };
 }
 
 /** The Kubernetes providers of the node `one` with a fake API server. */

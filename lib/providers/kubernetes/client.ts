@@ -63,11 +63,13 @@ export class KubeClient {
       (connection) => this.#http.request(requestOf(spec, connection), options),
     );
     if (response.kind === "failed") return response;
-    if (response.kind !== "answered" || response.status > 299) return failed(spec, response);
+    if (response.kind !== "answered" || response.status > 299) {
+      return { kind: "failed", failure: failureOf(spec, response) };
+    }
     const value = parse(response.body);
-    return value === undefined
-      ? failure("source-unreachable", "the response of the API server is not an object")
-      : { kind: "ok", value };
+    if (value !== undefined) return { kind: "ok", value };
+    const detail = "the response of the API server is not an object";
+    return { kind: "failed", failure: { reason: "source-unreachable", detail } };
   }
 
   /** Watches until the watch ends. Returns the failure when it did not start. */
@@ -89,7 +91,7 @@ export class KubeClient {
       return this.#http.stream({ ...request, ...limits }, lines, options);
     });
     if (end.kind === "ended" || end.kind === "cut") return undefined;
-    return end.kind === "failed" ? end.failure : failed(spec, end).failure;
+    return end.kind === "failed" ? end.failure : failureOf(spec, end);
   }
 
   /** Retries once after 401, because the token or certificate may have been rotated. */
@@ -99,11 +101,14 @@ export class KubeClient {
   ): Promise<T | Failed> {
     for (let attempt = 1;; attempt++) {
       const resolved = await this.#connections.resolve();
-      if (resolved.kind === "failed") return failure(resolved.reason, resolved.detail);
+      if (resolved.kind === "failed") {
+        const { reason, detail } = resolved;
+        return { kind: "failed", failure: { reason, detail } };
+      }
       const response = await send(resolved.connection);
       if (response.kind !== "answered" || response.status !== 401) return response;
       this.#connections.invalidate();
-      if (attempt > 1) return failed(spec, response);
+      if (attempt > 1) return { kind: "failed", failure: failureOf(spec, response) };
     }
   }
 }
@@ -112,7 +117,7 @@ type Failed = KubeResult & { readonly kind: "failed" };
 
 function requestOf(
   spec: KubeCallSpec,
-  { connection, headers }: AuthenticatedConnection,
+  { connection, token }: AuthenticatedConnection,
 ): KubeHttpRequest {
   const { namespace, resource, name, subresource, query = {}, body } = spec;
   const parts = [
@@ -128,12 +133,12 @@ function requestOf(
     connection,
     method: spec.verb === "create" ? "POST" : "GET",
     path: `${parts.join("/")}${search === "" ? "" : `?${search}`}`,
-    headers: [
-      ...headers,
-      ["Accept", json],
-      ["User-Agent", new Secret("nydus-auth-agent")],
-      ...(body === undefined ? [] : [["Content-Type", json] as const]),
-    ],
+    headers: Object.entries(defined({
+      "Authorization": token && new Secret(`Bearer ${token.reveal()}`),
+      "Accept": json,
+      "User-Agent": new Secret("nydus-auth-agent"),
+      "Content-Type": body === undefined ? undefined : json,
+    })),
     ...(body !== undefined && { body: JSON.stringify(body) }),
     timeoutMs: TIMEOUT_MS,
     maxBytes: MAX_RESPONSE_BYTES,
@@ -150,45 +155,40 @@ function parse(text: Secret): Fields | undefined {
   }
 }
 
-function failure(
-  reason: ReasonCode,
-  detail: string,
-  more: Omit<KubeFailure, "reason" | "detail"> = {},
-): Failed {
-  return { kind: "failed", failure: { reason, detail, ...more } };
-}
-
-function failed(spec: KubeCallSpec, response: KubeHttpResponse | KubeHttpFailure): Failed {
+function failureOf(spec: KubeCallSpec, response: KubeHttpResponse | KubeHttpFailure): KubeFailure {
+  const reason = "source-unreachable";
   switch (response.kind) {
     case "answered":
       return rejected(spec, response);
     case "timed-out": {
       const limit = formatDuration(TIMEOUT_MS);
-      return failure("source-unreachable", `the API server did not respond within ${limit}`);
+      return { reason, detail: `the API server did not respond within ${limit}` };
     }
     case "too-large":
-      return failure("source-unreachable", "the response of the API server is too large");
+      return { reason, detail: "the response of the API server is too large" };
     case "unreachable":
-      return failure("source-unreachable", `cannot reach the API server: ${response.detail}`);
+      return { reason, detail: `cannot reach the API server: ${response.detail}` };
     default:
       return response satisfies never;
   }
 }
 
-function rejected(spec: KubeCallSpec, { status, retryAfterMs }: KubeHttpResponse): Failed {
+function rejected(spec: KubeCallSpec, { status, retryAfterMs }: KubeHttpResponse): KubeFailure {
   const more = defined({ status, retryAfterMs });
   if (status === 401) {
-    return failure("source-refused", "the API server rejected the agent's credential (401)", more);
+    const detail = "the API server rejected the agent's credential (401)";
+    return { reason: "source-refused", detail, ...more };
   }
   if (status !== 403) {
-    return failure("source-unreachable", `the API server responded with status ${status}`, more);
+    const detail = `the API server responded with status ${status}`;
+    return { reason: "source-unreachable", detail, ...more };
   }
   // A node's credential is also checked for each audience, with a verb that this call does not show.
   const audience = spec.subresource === "token"
     ? "; the credential of a node also needs request-serviceaccounts-token-audience"
     : "";
   const detail = `RBAC does not allow the agent to ${describeRule(spec)}${audience}`;
-  return failure("forbidden-by-rbac", detail, more);
+  return { reason: "forbidden-by-rbac", detail, ...more };
 }
 
 /** Describes the RBAC rule that a call needs: verb, resource, namespace. */

@@ -22,11 +22,11 @@ export interface ConnectionOptions extends ExecEnvironment {
   readonly kubeconfigPath?: string;
 }
 
-/** A connection to the API server and the headers that authenticate each request. */
+/** A connection to the API server, and the token that authenticates each request. */
 export interface AuthenticatedConnection {
   /** The same object until one of its fields changes, so that HTTP connections are reused. */
   readonly connection: KubeConnection;
-  readonly headers: readonly (readonly [name: string, value: Secret])[];
+  readonly token?: Secret;
 }
 
 /** Result of {@linkcode ConnectionResolver.resolve}. */
@@ -120,22 +120,18 @@ export class ConnectionResolver {
   async #authenticate(config: ClientConfig): Promise<AuthenticatedConnection> {
     const { auth } = config;
     const caPem = await this.#pem(config.ca);
-    let token: string | undefined;
+    let token = auth.kind === "token" ? auth.token : undefined;
     let certPem = await this.#pem(config.cert);
     let keyPem = await this.#pem(config.key);
-    if (auth.kind === "token") token = auth.token.reveal();
-    if (auth.kind === "token-file") token = await this.#requiredText(auth.path);
+    if (auth.kind === "token-file") token = new Secret(await this.#requiredText(auth.path));
     if (auth.kind === "exec") {
       this.#exec ??= new ExecAuthenticator(auth.exec, this.#options);
       const credential = await this.#exec.get(clusterInfo(config, caPem));
-      token = credential.token?.reveal();
+      token = credential.token;
       certPem = credential.certPem;
       keyPem = credential.keyPem?.reveal();
     }
-    return {
-      connection: this.#connect(config, caPem, certPem, keyPem),
-      headers: token === undefined ? [] : [["Authorization", new Secret(`Bearer ${token}`)]],
-    };
+    return { connection: this.#connect(config, caPem, certPem, keyPem), ...defined({ token }) };
   }
 
   #connect(

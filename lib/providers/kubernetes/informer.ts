@@ -7,8 +7,6 @@ export interface InformerContext {
   readonly client: KubeClient;
   readonly clock: Clock;
   readonly random: Random;
-  /** Interval between two lists where watching is not possible (ms). */
-  readonly pollMs: number;
 }
 
 /** Reduces objects to what the cache stores (`TransformFunc` in client-go). */
@@ -42,6 +40,8 @@ export interface InformerProblem {
   readonly stale: boolean;
 }
 
+/** Average interval between two lists where watching is not possible (ms). */
+const POLL_MS = 60_000;
 /** Watches end after this time, or up to twice as long. */
 const WATCH_SECONDS = 300;
 /** A watch that ends earlier has failed. */
@@ -142,8 +142,8 @@ export class Informer<T> {
 
   /** Lists, then watches until the watch ends. Returns the time until the next list (ms). */
   async #listAndWatch(signal: AbortSignal): Promise<number> {
-    const { clock, random, pollMs, pollOnly } = this.#options;
-    const pollDelayMs = pollMs * (0.75 + random.next() / 2);
+    const { clock, random, pollOnly } = this.#options;
+    const pollDelayMs = POLL_MS * (0.75 + random.next() / 2);
     const startedMs = clock.monotonicMs();
     const failure = await this.#list(signal);
     this.#listAttempt.resolve();

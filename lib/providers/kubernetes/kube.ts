@@ -25,7 +25,6 @@ export interface KubeOptions extends ConnectionOptions {
   readonly changed: () => void;
 }
 
-const POLL_MS = 60_000;
 const MAX_STALE = 100;
 
 /** Changes within this time are reported together (ms). */
@@ -47,7 +46,7 @@ export class Kube {
     this.#options = options;
     this.#connections = new ConnectionResolver(options);
     const client = new KubeClient(http, this.#connections);
-    this.#context = { client, clock, random, pollMs: POLL_MS };
+    this.#context = { client, clock, random };
   }
 
   /** Returns the provider of pull secrets. */

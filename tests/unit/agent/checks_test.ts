@@ -1,6 +1,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/agent/check_node.ts";
 import { checkExecution, checkLifetime, type Execution } from "../../../lib/agent/check_image.ts";
+import { checkAddress } from "../../../lib/agent/checks.ts";
 import { canWrite, checkHost, isAgent } from "../../../lib/agent/check_node.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
@@ -138,4 +139,32 @@ Deno.test("canWrite: follows the mode for the owner and for others, not for root
   equal(canWrite(stat(0o577), 7), false);
   equal(canWrite(stat(0o755), 8), false);
   equal(canWrite(stat(0o775), 8), true);
+});
+
+Deno.test("checkAddress: distinguishes an agent from another program that listens there", async () => {
+  const csp = { "content-security-policy": "default-src 'none'" };
+  const cases = [
+    [new Response("ok\n", { headers: csp }), true],
+    [new Response("starting", { headers: csp, status: 503 }), true],
+    [new Response("hello", { headers: csp }), false],
+    [new Response("ok\n"), false],
+    [new Response("starting", { status: 503 }), false],
+  ] as const;
+  for (const [response, isAgent] of cases) {
+    await using server = Deno.serve(
+      { port: 0, hostname: "127.0.0.1", onListen() {} },
+      () => response,
+    );
+    const found = findings();
+    const address = { hostname: "127.0.0.1", port: server.addr.port };
+    await checkAddress(address, "server.address", found);
+    equal(found.passed.length, isAgent ? 1 : 0);
+    equal(found.problems.length, isAgent ? 0 : 1);
+  }
+  const free = Deno.listen({ port: 0, hostname: "127.0.0.1" });
+  const { port } = free.addr;
+  free.close();
+  const found = findings();
+  await checkAddress({ hostname: "127.0.0.1", port }, "server.address", found);
+  deepEqual(found, findings());
 });

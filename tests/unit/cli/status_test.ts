@@ -87,13 +87,13 @@ Deno.test("status: prints colors only in a terminal, and not with NO_COLOR or --
 });
 
 Deno.test("statusText: prints problems first, every table, and no control characters", () => {
-  const text = statusText(crowdedNode(7).status, NOW_MS, { color: false });
+  const text = statusText(crowdedNode(7).status, NOW_MS);
   const lines = text.split("\n");
   match(lines[1] ?? "", / expired +kubelet +1m ago /);
   for (const head of ["IMAGE", "DAEMON", "PROVIDER", "PLUGIN"]) {
     ok(lines.some((line) => line.startsWith(head)), head);
   }
-  const hostile = statusText(hostileNode().status, NOW_MS, { color: false });
+  const hostile = statusText(hostileNode().status, NOW_MS);
   ok(hostile.includes(HOSTILE.slice(0, 20)));
   ok(!CONTROL.test(hostile));
 });
@@ -111,22 +111,12 @@ Deno.test("statusText: prints when reads fail without any provider, per mount an
   const text = statusText(
     { ...status, nowMs: NOW_MS, daemons: [{ ...daemon, instances }] },
     NOW_MS,
-    { color: false },
   );
   match(text, / 1h30m +/);
   match(text, / 12m +/);
   match(text, /^if no provider answers from now on, the first read fails in 12m$/m);
   const unknown = { ...status, daemons: [{ ...daemon, instances: [instance] }] };
-  ok(!statusText(unknown, NOW_MS, { color: false }).includes("if no provider"));
-});
-
-Deno.test("statusText: keeps the columns when it is colored", () => {
-  const { status } = crowdedNode(7);
-  const plain = statusText(status, NOW_MS, { color: false });
-  const coloredText = statusText(status, NOW_MS, { color: true });
-  ok(coloredText.includes("\x1b[31mexpired\x1b[0m"));
-  // deno-lint-ignore no-control-regex
-  equal(coloredText.replace(/\x1b\[\d+m/g, ""), plain);
+  ok(!statusText(unknown, NOW_MS).includes("if no provider"));
 });
 
 Deno.test("docs/operations.md: documents every exit code of status", async () => {
@@ -147,12 +137,12 @@ Deno.test("docs/operations.md: documents every exit code of status", async () =>
 });
 
 Deno.test("statusText: lists mounts with problems first", () => {
-  const lines = statusText(crowdedNode(300).status, NOW_MS, { color: true }).split("\n");
+  const lines = statusText(crowdedNode(300).status, NOW_MS).split("\n");
   const from = lines.findIndex((line) => line.startsWith("DAEMON"));
   const states = lines.slice(from + 1, from + 301)
     // deno-lint-ignore no-control-regex
     .map((line) => line.replace(/\x1b\[\d+m/g, "").split(/ {2,}/)[3] ?? "");
   const last = states.lastIndexOf("refused");
   ok(last >= 0 && states.slice(0, last + 1).every((state) => state === "refused"), String(last));
-  ok(lines[from + 1]?.includes("\x1b[33mrefused\x1b[0m"));
+  ok(lines[from + 1]?.includes(" refused "));
 });

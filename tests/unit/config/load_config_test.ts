@@ -4,7 +4,7 @@ import { ConfigError } from "../../../lib/model/mod.ts";
 import { load, OURS, problemsOf, type Sources, THEIRS } from "./sources.ts";
 
 Deno.test("loadConfig: uses every default without files", async () => {
-  const { hash, values: _, ...config } = await load();
+  const { hash, values: _, providers, ...config } = await load();
   match(hash, /^[0-9a-f]{64}$/);
   deepEqual(config, {
     files: [],
@@ -24,21 +24,6 @@ Deno.test("loadConfig: uses every default without files", async () => {
       leadTimeMs: "auto",
       refreshIntervalMs: 240_000,
     },
-    providers: {
-      timeoutMs: 5_000,
-      labels: { enabled: true },
-      cri: {
-        enabled: false,
-        socket: "/run/nydus-auth-agent/cri.sock",
-        link: "/run/nydus-auth-agent-cri/image.sock",
-        imageServiceSocket: "/run/containerd/containerd.sock",
-        fallbackDelayMs: 0,
-        persist: true,
-      },
-      docker: { enabled: true, helperTimeoutMs: 30_000 },
-      kubelet: { enabled: false, configPath: "", binDir: "", timeoutMs: 60_000, maxParallel: 4 },
-      kubesecret: { enabled: false },
-    },
     delivery: {
       configFiles: "auto",
       allowedHosts: [],
@@ -48,6 +33,23 @@ Deno.test("loadConfig: uses every default without files", async () => {
     server: { hostname: "127.0.0.1", port: 9111 },
     api: { socket: "/run/nydus-auth-agent/api.sock" },
     log: { level: "info", format: "text" },
+  });
+  // Others have tests of their own.
+  const { timeoutMs, labels, cri, docker, kubelet, kubesecret } = providers;
+  deepEqual({ timeoutMs, labels, cri, docker, kubelet, kubesecret }, {
+    timeoutMs: 5_000,
+    labels: { enabled: true },
+    cri: {
+      enabled: false,
+      socket: "/run/nydus-auth-agent/cri.sock",
+      link: "/run/nydus-auth-agent-cri/image.sock",
+      imageServiceSocket: "/run/containerd/containerd.sock",
+      fallbackDelayMs: 0,
+      persist: true,
+    },
+    docker: { enabled: true, helperTimeoutMs: 30_000 },
+    kubelet: { enabled: false, configPath: "", binDir: "", timeoutMs: 60_000, maxParallel: 4 },
+    kubesecret: { enabled: false },
   });
 });
 

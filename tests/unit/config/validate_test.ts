@@ -1,4 +1,5 @@
 import { deepEqual, equal, match } from "node:assert/strict";
+import { PROVIDER_NAMES } from "../../../lib/model/mod.ts";
 import { load, OURS, problemOf, problemsOf } from "./sources.ts";
 
 Deno.test("readConfigTables: rejects unknown keys with the known names, or the right table", async () => {
@@ -16,7 +17,7 @@ Deno.test("readConfigTables: rejects unknown keys with the known names, or the r
     [
       `[providers.dcoker]\nenabled = true`,
       "providers.dcoker",
-      "known keys: timeout, labels, cri, docker, kubelet, kubesecret",
+      `known keys: timeout, ${PROVIDER_NAMES.join(", ")}`,
     ],
     [`check_interval = "1m"`, "check_interval", "did you mean renewal.check_interval?"],
     [

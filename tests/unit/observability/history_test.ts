@@ -1,4 +1,5 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
+import { PROVIDER_NAMES } from "../../../lib/model/mod.ts";
 import { ImageHistory, ProviderStats } from "../../../lib/observability/mod.ts";
 import { EVENTS, FAILED, IMAGE, RENEWED, REQUEST } from "./events.ts";
 import { NOW_MS } from "./status_of.ts";
@@ -99,13 +100,7 @@ Deno.test("ProviderStats: counts requests and executions, with the last result a
   stats.notify({ ...ran, result: "success", durationMs: 7 });
   for (let i = 0; i < 1_000; i++) stats.notify({ ...ran, plugin: `p${i}` });
   const { providers, plugins } = stats.status();
-  deepEqual(providers.map(({ name }) => name), [
-    "labels",
-    "cri",
-    "docker",
-    "kubelet",
-    "kubesecret",
-  ]);
+  deepEqual(providers.map(({ name }) => name), PROVIDER_NAMES);
   const docker = providers.find(({ name }) => name === "docker");
   deepEqual([docker?.requests, docker?.failures, docker?.last?.reason], [2, 1, "no-config-file"]);
   deepEqual(docker?.lastFailure, { reason: "unreadable", detail: "no", atMs: NOW_MS });

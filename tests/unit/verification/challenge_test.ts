@@ -55,6 +55,13 @@ Deno.test("parseChallenges: returns the challenges before a syntax error", () =>
   for (const nothing of ["", "  ", ",", '"quoted"', "=", "@"]) deepEqual(plain(nothing), []);
 });
 
+Deno.test("parseChallenges: ignores what exceeds 16 KiB or 16 challenges", () => {
+  const padding = " ".repeat(16 * 1_024 - "Basic".length);
+  deepEqual(parseChallenges(`${padding}Basic`).map(({ scheme }) => scheme), ["basic"]);
+  deepEqual(parseChallenges(`${padding} Basic`).map(({ scheme }) => scheme), ["basi"]);
+  equal(parseChallenges("Basic, ".repeat(17)).length, 16);
+});
+
 Deno.test("parseChallenges: terminates within limits for any text", () => {
   fc.assert(fc.property(
     fc.array(fc.constantFrom("Basic", "Bearer ", 'a="b"', ",", " ", "=", '"', "\\", "x", "é")),

@@ -281,21 +281,24 @@ Deno.test("RegistryProbe: never quotes a credential in a verdict", async () => {
 });
 
 Deno.test("RegistryProbe: judges each response of a token service", async () => {
-  const cases: [FakeAnswer, string][] = [
+  const cases: [FakeAnswer, string, boolean?][] = [
     [{ status: 400, body: { error: "invalid_grant" } }, "refused"],
     [{ status: 400, body: { error: "invalid_scope" } }, "unknown"],
     [{ status: 404, body: { error: "invalid_grant" } }, "unknown"],
+    [{ status: 204 }, "unknown"],
     [{ status: 401 }, "refused"],
     [{ status: 403 }, "forbidden"],
-    [{ status: 302 }, "unknown"],
+    [{ status: 300 }, "unknown", true],
+    [{ status: 399 }, "unknown", true],
     [{ status: 200, body: { token: "" } }, "unknown"],
     [{ status: 200, body: { token: "a b" } }, "unknown"],
     [{ status: 503 }, "unreachable"],
   ];
-  for (const [answer, expected] of cases) {
-    const { kind } = await probed((request) =>
+  for (const [answer, expected, isRedirect = false] of cases) {
+    const { kind, detail } = await probed((request) =>
       request.url.startsWith("https://auth.") ? answer : { status: 401, headers: BEARER }
     );
     equal(kind, expected, JSON.stringify(answer));
+    equal(detail.includes("redirects are not followed"), isRedirect, detail);
   }
 });

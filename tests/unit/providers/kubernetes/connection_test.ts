@@ -2,7 +2,9 @@ import { deepEqual, doesNotMatch, equal, match, notEqual, ok } from "node:assert
 import { defined } from "../../../../lib/model/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
+import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
+import { KubeClient } from "../../../../lib/providers/kubernetes/client.ts";
 import {
   type AuthenticatedConnection,
   ConnectionResolver,
@@ -30,8 +32,8 @@ class Stage {
   }
 
   async bearer(): Promise<string | undefined> {
-    const { headers } = await this.resolved();
-    return headers.find(([name]) => name === "Authorization")?.[1].reveal();
+    const { token } = await this.resolved();
+    return token && `Bearer ${token.reveal()}`;
   }
 
   async failure(): Promise<string> {
@@ -142,8 +144,8 @@ Deno.test("ConnectionResolver: uses the certificate of an exec plugin", async ()
   stage.files.set("/k/config", kubeconfig(EXEC));
   executable(stage);
   stage.runner.answer = () => credential({ clientCertificateData: "CERT", clientKeyData: "KEY" });
-  const { connection, headers } = await stage.resolved();
-  deepEqual([connection.certPem, connection.keyPem?.reveal(), headers], ["CERT", "KEY", []]);
+  const { connection, token } = await stage.resolved();
+  deepEqual([connection.certPem, connection.keyPem?.reveal(), token], ["CERT", "KEY", undefined]);
   equal((await stage.resolved()).connection, connection);
 });
 
@@ -176,6 +178,23 @@ Deno.test("ConnectionResolver: backs off after an exec plugin fails, and does no
   missing.files.set("/k/config", kubeconfig(EXEC));
   match(await missing.failure(), /it is not installed/);
   ok(missing.runner.requests.length === 0);
+});
+
+Deno.test("KubeClient: sends the token, and retries a 401 once with the current one", async () => {
+  const stage = new Stage({}, "/k/config");
+  stage.files.set("/k/config", kubeconfig("tokenFile: token"));
+  stage.files.set("/k/token", "old");
+  const http = new FakeKubeHttp(() => {
+    stage.files.set("/k/token", "new");
+    return answered({}, 401);
+  });
+  const client = new KubeClient(http, stage.resolver);
+  const result = await client.call({ verb: "list", resource: "pods" });
+  equal(result.kind === "failed" && result.failure.reason, "source-refused");
+  const tokens = http.requests.map(({ headers }) =>
+    headers.find(([name]) => name === "Authorization")?.[1].reveal()
+  );
+  deepEqual(tokens, ["Bearer old", "Bearer new"]);
 });
 
 /** Makes the plugin executable: FakeFiles gives every file the mode 0600. */
