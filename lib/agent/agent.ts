@@ -25,7 +25,7 @@ import type { ReloadOutcome } from "../providers/exec_plugin/mod.ts";
 import { Reconciler, type ReconcileStages } from "../reconciler/mod.ts";
 import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
 import type { ApiParts } from "./api_backend.ts";
-import { type OpenChain, openChain } from "./chain.ts";
+import { defaultNodeName, type OpenChain, openChain } from "./chain.ts";
 import { CriProxy } from "./cri_proxy.ts";
 import { pullCachePath } from "./cri_proxy_link.ts";
 import { approvedHostsOf } from "./explanation.ts";
@@ -70,7 +70,6 @@ interface SharedParts {
 
 /** Differs between nodes and survives restarts: spreads the renewals of a fleet. */
 const MACHINE_ID = "/etc/machine-id";
-const HOSTNAME = "/etc/hostname";
 
 /** Builds the agent that a configuration describes. */
 export async function createAgent(
@@ -80,7 +79,9 @@ export async function createAgent(
 ): Promise<Agent> {
   const { clock, files, random } = context;
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
-  const process = { ...await identityOf(context), startedAtMs: clock.wallMs() };
+  const { version } = BUILD_INFO;
+  const hostname = await defaultNodeName(context);
+  const process = { version, hostname, startedAtMs: clock.wallMs() };
   await removeLeftovers(config, observer);
   await using resources = new AsyncDisposableStack();
   const stop = new AbortController();
@@ -156,16 +157,6 @@ function openShared(
     signal,
     reconciler,
   };
-}
-
-/** Returns the build and the node's name. A compiled binary cannot read the name from `/proc`. */
-async function identityOf(
-  { host, files }: Context,
-): Promise<Pick<AgentStatus, "version" | "hostname">> {
-  const { version } = BUILD_INFO;
-  const hostname = host.env["NODE_NAME"] ||
-    (await files.readText(HOSTNAME).catch(() => undefined))?.trim() || "";
-  return hostname === "" ? { version } : { version, hostname };
 }
 
 /** Removes temporary files with credentials that a killed agent left behind. */

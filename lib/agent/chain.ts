@@ -215,8 +215,11 @@ export function lazyKube(
   };
 }
 
-/** Returns `$NODE_NAME`, else what the kubelet uses by default: the lower-case hostname. */
-async function defaultNodeName({ host, files }: Context): Promise<string> {
+/**
+ * Returns `$NODE_NAME`, else what the kubelet uses by default: the lower-case hostname. A compiled
+ * binary cannot read it from `/proc`.
+ */
+export async function defaultNodeName({ host, files }: Context): Promise<string> {
   const name = host.env["NODE_NAME"] ?? "";
   if (name !== "") return name;
   const text = await files.readText(HOSTNAME).catch(() => undefined);

@@ -168,12 +168,16 @@ export async function checkAddress(
   }
 }
 
+type Address = NonNullable<AgentConfig["server"]>;
+
 /** Returns where clients connect to a server: loopback for a wildcard address. */
-export function addressOf(
-  { hostname, port }: { readonly hostname: string; readonly port: number },
-): string {
+export function addressOf({ hostname, port }: Address): string {
   if (hostname === "0.0.0.0") return `127.0.0.1:${port}`;
-  if (hostname === "::") return `[::1]:${port}`;
+  return hostAndPort({ hostname: hostname === "::" ? "::1" : hostname, port });
+}
+
+/** Returns an address in the notation of URLs. */
+export function hostAndPort({ hostname, port }: Address): string {
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 

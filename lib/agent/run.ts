@@ -25,6 +25,7 @@ import {
 } from "../observability/mod.ts";
 import { type Context, createNotifier, type Host, type Notifier } from "../platform/mod.ts";
 import { type Agent, createAgent } from "./agent.ts";
+import { hostAndPort } from "./checks.ts";
 import { createApiBackend } from "./api_backend.ts";
 import { Listeners, NodeHealth } from "./listeners.ts";
 
@@ -107,8 +108,8 @@ async function serve(
   if (stop.signal.aborted) return end();
 
   const parts = { agent, log, listeners, health, observer, notifier };
-  const reloader = new Reloader(context, flags, config, parts);
-  reload = () => void reloader.reload();
+  const loadAgain = createReload(context, flags, config, parts);
+  reload = () => void loadAgain();
   if (isReloadPending) reload();
   const { signal } = stop;
   const observeDelay = (ms: number) => metrics.observeEventLoopDelay(ms);
@@ -125,11 +126,9 @@ function startedEvent(
   { files, server, metricsServer, providers }: AgentConfig,
   apiSocket: string | undefined,
 ): Extract<AgentEvent, { kind: "agent-started" }> {
-  const listeners = [server, metricsServer].flatMap((address) => {
-    if (address === undefined) return [];
-    const { hostname, port } = address;
-    return [hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`];
-  });
+  const listeners = [server, metricsServer].flatMap((address) =>
+    address === undefined ? [] : [hostAndPort(address)]
+  );
   if (apiSocket !== undefined) listeners.push(apiSocket);
   return {
     kind: "agent-started",
@@ -168,43 +167,38 @@ export interface ReloadableParts {
 }
 
 /**
- * Reloads the configuration on request.
+ * Returns a function that reloads the configuration, after a reload that is running. It never rejects.
  *
  * Invariants: reloads run one after another, and at most one waits; a reload takes effect
  * completely or not at all.
  */
-export class Reloader {
-  readonly #context: Context;
-  readonly #flags: Flags;
-  readonly #parts: ReloadableParts;
-  #current: AgentConfig;
-  #running: Promise<void> = Promise.resolve();
-  #waiting: Promise<void> | undefined;
-
-  constructor(context: Context, flags: Flags, current: AgentConfig, parts: ReloadableParts) {
-    this.#context = context;
-    this.#flags = flags;
-    this.#parts = parts;
-    this.#current = current;
-  }
-
-  /** Reloads after a reload that is running; never rejects. */
-  reload(): Promise<void> {
-    this.#waiting ??= this.#running.then(() => {
-      this.#waiting = undefined; // a later request may refer to files that change from here on
-      this.#running = this.#load();
-      return this.#running;
-    });
-    return this.#waiting;
-  }
-
-  async #load(): Promise<void> {
-    const { observer, notifier, health } = this.#parts;
+export function createReload(
+  context: Context,
+  flags: Flags,
+  initial: AgentConfig,
+  { agent, log, listeners, health, observer, notifier }: ReloadableParts,
+): () => Promise<void> {
+  let current = initial;
+  let running: Promise<void> = Promise.resolve();
+  let waiting: Promise<void> | undefined;
+  /** When a step fails, the listeners return to the current configuration. */
+  const apply = async (config: AgentConfig) => {
+    try {
+      await listeners.listen(config);
+      const differences = await agent.reconfigure(config);
+      log.setLevel(config.log.level);
+      return differences;
+    } catch (error) {
+      await listeners.listen(current);
+      throw error;
+    }
+  };
+  const load = async () => {
     await notifier.reloading();
     try {
-      const config = await loadConfig(this.#context, this.#flags);
-      const differences = await this.#apply(config);
-      this.#current = config;
+      const config = await loadConfig(context, flags);
+      const differences = await apply(config);
+      current = config;
       logConfigWarnings(config, observer);
       health.setRefusedConfig([]);
       const { hash, files } = config;
@@ -215,21 +209,12 @@ export class Reloader {
       observer.notify({ kind: "config-refused", problems });
     }
     await notifier.ready(health.view().summary);
-  }
-
-  /** Applies a configuration. When a step fails, the listeners return to the current one. */
-  async #apply(config: AgentConfig): Promise<readonly string[]> {
-    const { agent, log, listeners } = this.#parts;
-    try {
-      await listeners.listen(config);
-      const differences = await agent.reconfigure(config);
-      log.setLevel(config.log.level);
-      return differences;
-    } catch (error) {
-      await listeners.listen(this.#current);
-      throw error;
-    }
-  }
+  };
+  return () =>
+    waiting ??= running.then(() => {
+      waiting = undefined; // a later request may refer to files that change from here on
+      return running = load();
+    });
 }
 
 function problemsOf(error: unknown): readonly ConfigProblem[] {

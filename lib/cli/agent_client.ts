@@ -134,14 +134,14 @@ export async function queryAgent(
     timeoutMs: STATUS_TIMEOUT_MS,
   });
   if (result?.kind === "answered") return parseStatusDocument(result.body);
-  const document = await getFromServer<object>(config, "/v1/status").catch((error) => {
+  const document = await getFromServer(config).catch((error) => {
     if (result?.kind !== "no-agent" || !result.isPresent) throw error;
     throw new AgentError("unreachable", `failed to connect to the agent at ${result.detail}`);
   });
   return parseStatusDocument(document);
 }
 
-async function getFromServer<T>(config: AgentConfig, path: string): Promise<T> {
+async function getFromServer(config: AgentConfig): Promise<object> {
   if (config.server === undefined) {
     throw new AgentError(
       "unreachable",
@@ -149,7 +149,7 @@ async function getFromServer<T>(config: AgentConfig, path: string): Promise<T> {
     );
   }
   const { addressOf } = await import("../agent/mod.ts");
-  const url = `http://${addressOf(config.server)}${path}`;
+  const url = `http://${addressOf(config.server)}/v1/status`;
   using deadline = new Deadline(STATUS_TIMEOUT_MS);
   try {
     const response = await fetch(url, { redirect: "error", signal: deadline.signal });

@@ -1,6 +1,6 @@
 import { runChecks } from "../agent/mod.ts";
 import { type Flags, loadConfig } from "../config/mod.ts";
-import { EXIT, formatProblem, printable } from "../model/mod.ts";
+import { AgentError, EXIT, formatProblem, printable } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
 import { type OutputFormat, printJson } from "./output.ts";
@@ -24,6 +24,9 @@ export async function check(
   { output, ...images }: CheckOptions,
 ): Promise<number> {
   const { host } = context;
+  if (images.probe && images.refs.length === 0) {
+    throw new AgentError("usage", "check --probe: give at least one image");
+  }
   const config = await loadConfig(context, flags);
   const reply = await queryAgent(config).catch(() => undefined);
   // Another program at the configured address may answer with JSON of its own.

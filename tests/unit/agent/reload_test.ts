@@ -2,7 +2,7 @@ import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { createAgent } from "../../../lib/agent/agent.ts";
 import { lazyKube, openChain } from "../../../lib/agent/chain.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
-import { Reloader } from "../../../lib/agent/run.ts";
+import { createReload } from "../../../lib/agent/run.ts";
 import { type AgentConfig, loadConfig } from "../../../lib/config/mod.ts";
 import type { HealthView } from "../../../lib/observability/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
@@ -55,7 +55,7 @@ function parts(fails: (step: string, level: string) => boolean) {
   };
 }
 
-Deno.test("Reloader: undoes earlier steps when a step fails, and the next reload is complete", async () => {
+Deno.test("createReload: undoes earlier steps when a step fails, and the next reload is complete", async () => {
   const expected = {
     listeners: ["listeners debug", "listeners warning"],
     agent: ["listeners debug", "agent debug", "listeners warning"],
@@ -65,15 +65,15 @@ Deno.test("Reloader: undoes earlier steps when a step fails, and the next reload
     let isBroken = true;
     const recorded = parts((step, level) => isBroken && step === broken && level === "debug");
     const first = await load('[log]\nlevel = "warning"\n');
-    const reloader = new Reloader(context, { config: PATH }, first, recorded);
+    const reload = createReload(context, { config: PATH }, first, recorded);
     files.set(PATH, '[log]\nlevel = "debug"\n');
-    await reloader.reload();
+    await reload();
     deepEqual(recorded.steps, steps);
     match(recorded.observer.of("config-refused")[0]?.problems[0]?.problem ?? "", /broke/);
     equal(recorded.observer.of("config-loaded").length, 0);
     isBroken = false;
     recorded.steps.length = 0;
-    await reloader.reload();
+    await reload();
     deepEqual(recorded.steps, ["listeners debug", "agent debug", "log debug"]);
   }
 });

@@ -95,6 +95,7 @@ Deno.test("errors: have one prefix, and name what to run", async () => {
     [["status", "--kubeconfig", "/x"], /^error: unknown option .*\nrun .*-agent status --help/],
     [["get"], /^error: missing required argument 'ref'\nrun nydus-auth-agent get --help/],
     [["show", "nosuch"], /^error: show nosuch: no such text; run /],
+    [["check", "--probe"], /^error: check --probe: give at least one image\n$/],
     [["renew"], /^error: renew: give either an image or --all\n$/],
     [["get", "UPPER//"], /^error: /],
   ];
