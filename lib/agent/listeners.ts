@@ -221,7 +221,7 @@ export class Listeners implements AsyncDisposable {
     const maxConnections = connectionLimit("http", await host.descriptorLimit());
     const warn = (text: string) => this.#warn("api", `${socket}: ${text}`);
     const listener = await listenUnix(socket, handler, defined({ maxConnections, warn, gid }));
-    if (gid !== undefined) await this.#warnAboutAccess(listener.path, gid);
+    if (gid !== undefined) await this.#warnAboutAccess(socket, gid);
     return listener;
   }
 

@@ -2,21 +2,11 @@ import { basename, dirname, join } from "@std/path";
 import { AgentError, messageOf } from "../model/mod.ts";
 import { type Handler, HttpServer, type HttpServerOptions } from "./http_server.ts";
 
-/** A TCP server that runs until it is disposed. */
-export interface TcpListener extends AsyncDisposable {
-  /** The actual port, also if port 0 was requested. */
-  readonly port: number;
-}
-
-/** A server on a unix socket that runs until it is disposed, which also removes the socket. */
-export interface UnixListener extends AsyncDisposable {
-  readonly path: string;
-}
-
 const PRIVATE = 0o600;
 
 /**
- * Serves HTTP on an address, within the limits of {@linkcode HttpServer}.
+ * Serves HTTP on an address until it is disposed, within the limits of {@linkcode HttpServer}.
+ * Returns the actual port, also if port 0 was requested.
  *
  * @throws {AgentError} `io` if it cannot listen on the address.
  */
@@ -24,7 +14,7 @@ export function listenTcp(
   { hostname, port }: { readonly hostname: string; readonly port: number },
   handler: Handler,
   options: HttpServerOptions = {},
-): TcpListener {
+): AsyncDisposable & { readonly port: number } {
   try {
     const listener = Deno.listen({ hostname, port });
     const { addr } = listener;
@@ -49,28 +39,21 @@ function addressError(address: string, error: unknown): AgentError {
   return new AgentError("io", `failed to listen on ${address}: ${reason}`, { cause: error });
 }
 
-/** Options of {@linkcode listenUnix}. */
-export interface UnixListenOptions extends HttpServerOptions {
-  /** A group that may connect too. Default: only the owner. */
-  readonly gid?: number;
-}
-
 /**
- * Serves HTTP on a unix socket, within the limits of {@linkcode HttpServer}. A socket that a previous
- * process left is replaced.
+ * Serves HTTP on a unix socket until it is disposed, within the limits of {@linkcode HttpServer}. A
+ * socket that a previous process left is replaced. Members of the group `gid` may connect, too.
  *
  * @throws {AgentError} `io` if the socket cannot be created, or another process listens on it.
  */
 export async function listenUnix(
   path: string,
   handler: Handler,
-  { gid, ...options }: UnixListenOptions = {},
-): Promise<UnixListener> {
+  { gid, ...options }: HttpServerOptions & { readonly gid?: number } = {},
+): Promise<AsyncDisposable> {
   let bound = await bindUnix(path, gid);
   const reopen = async () => (bound = await bindUnix(path, gid)).listener;
   const server = new HttpServer(bound.listener, reopen, handler, options);
   return {
-    path,
     async [Symbol.asyncDispose]() {
       await bound.remove();
       await server[Symbol.asyncDispose]();
