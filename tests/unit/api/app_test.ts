@@ -34,7 +34,7 @@ function fakeAgent(change: Partial<ApiAgent> = {}) {
   const agent: ApiAgent = {
     credential: note("credential", Promise.resolve({ found: FOUND, why: [] })),
     put: note("put", { ref: "a", form: "basic" as const, username: "u", putAtMs: 0 }),
-    puts: note("puts", []),
+    puts: note("puts", [{ ref: "a", form: "basic" as const, putAtMs: 0, validUntilMs: 1_000 }]),
     forget: note("forget", true),
     refused: note("refused", Promise.resolve("requested" as const)),
     explain: note("explain", Promise.resolve({ image: "a" })),

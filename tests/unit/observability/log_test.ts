@@ -296,6 +296,7 @@ Deno.test("redact: replaces secret fields by name at any depth", () => {
   );
   equal(redactText("basic authentication is in use"), "basic authentication is in use");
   ok(!JSON.stringify(redact({ detail: new Secret(CANARY) })).includes(CANARY));
+  match(Object.keys(redact({ "a\nb": 1 })).join(), /^[ -~]+$/);
 });
 
 Deno.test("redactText: replaces base64 of a user name and password, and no other text", () => {

@@ -143,10 +143,19 @@ Deno.test("imagePage: shows the renewals of the last day as a graphic, with text
   ]);
   const rows = page.split('aria-label="Renewals of the last day"')[1]?.split("</table>")[0] ?? "";
   equal(rows.match(/data-label="From"/g)?.length, 6);
-  const none = await pageOf(
-    { ...stage, history: new ImageHistory(() => NOW_MS) },
-    imagePath(firstImage(stage)),
-  );
+  // A day ago, and after the clock was set back.
+  let nowMs = 0;
+  const outside = new ImageHistory(() => nowMs);
+  for (nowMs of [NOW_MS - 24 * 3_600_000, NOW_MS + 3_600_000]) {
+    outside.notify({
+      kind: "credential-renewed",
+      image: firstImage(stage),
+      provider: "kubelet",
+      changed: true,
+      fingerprint: "00",
+    });
+  }
+  const none = await pageOf({ ...stage, history: outside }, imagePath(firstImage(stage)));
   match(none, /<h2>Renewals of the last day<\/h2>\s*<p class="muted">None/);
 });
 
