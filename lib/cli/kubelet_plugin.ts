@@ -73,7 +73,7 @@ async function readEntries(config: string, { files }: Context): Promise<readonly
   const entries: Entry[] = [];
   for (const file of paths) {
     const text = await files.readText(file) ?? "";
-    const { plugins, problems } = readProviderConfig(text, file, { mayBeEmpty: true, names });
+    const { plugins, problems } = readProviderConfig(text, file, names);
     if (problems[0] !== undefined) throw new AgentError("usage", formatProblem(problems[0]));
     plugins.forEach((plugin, index) => entries.push({ file, text, index, plugins, plugin }));
   }
@@ -160,7 +160,7 @@ async function entryStep(
   const { kind, mode = 0 } = await files.stat(file, { noFollow: true }) ?? {};
   const changed = kind === "file" ? changedText(text, index, change) : text;
   const wanted = plugins.map((one) => one === plugin ? { ...plugin, ...change } : one);
-  const { plugins: found } = readProviderConfig(changed, file, { mayBeEmpty: true });
+  const { plugins: found } = readProviderConfig(changed, file);
   if (JSON.stringify(found) !== JSON.stringify(wanted)) {
     const remedy = "edit it as docs/providers/kubelet.md shows";
     throw new AgentError("usage", `${file}: its entries cannot be changed one by one (${remedy})`);

@@ -92,6 +92,15 @@ export class ImagePattern {
     return new ImagePattern(pattern, parseImageTarget(pattern));
   }
 
+  /** Parses a pattern. Returns undefined if it is invalid: it matches nothing. */
+  static tryParse(pattern: string): ImagePattern | undefined {
+    try {
+      return ImagePattern.parse(pattern);
+    } catch {
+      return undefined;
+    }
+  }
+
   /**
    * Returns whether a target matches: the same number of labels, each label matches, the ports are
    * equal, and the pattern's path is a prefix.

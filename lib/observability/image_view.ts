@@ -104,8 +104,7 @@ const EARLIER_DELIVERIES: readonly DeliveryState[] = [
 export function mountLevel(
   { delivery, readsFailingSinceMs, behindSinceMs }: InstanceStatus,
 ): HealthLevel {
-  const isUndelivered = delivery === "refused" || delivery === "unreachable" ||
-    delivery === "unsupported" || delivery === "withheld";
+  const isUndelivered = delivery !== "pending" && EARLIER_DELIVERIES.includes(delivery);
   return isUndelivered || readsFailingSinceMs !== undefined || behindSinceMs !== undefined
     ? "warning"
     : "ok";

@@ -130,13 +130,6 @@ export function findAuth(
   return auth && { key, auth };
 }
 
-/** Returns the keys that seem to mean Docker Hub but that docker does not read. */
-export function mistakenHubKeys({ auths }: DockerConfig): readonly string[] {
-  return [...auths.keys()].sort().filter((key) =>
-    key !== DOCKER_HUB_KEY && /^(?:(?:index|registry-1)\.)?docker\.io$/.test(hostOf(key))
-  );
-}
-
 function hostOf(key: string): string {
   const bare = key.replace(/^https?:\/\//, "");
   const slash = bare.indexOf("/");

@@ -45,12 +45,9 @@ export class SecretKeyring<S extends PullSecret> {
   constructor(secrets: Iterable<S>) {
     for (const secret of secrets) {
       for (const entry of secret.entries) {
-        try {
-          const pattern = ImagePattern.parse(registryOfKey(entry.key));
-          this.#entries.push({ secret, entry, pattern });
-        } catch {
-          this.unusable.push({ secret, key: entry.key });
-        }
+        const pattern = ImagePattern.tryParse(registryOfKey(entry.key));
+        if (pattern === undefined) this.unusable.push({ secret, key: entry.key });
+        else this.#entries.push({ secret, entry, pattern });
       }
     }
   }

@@ -73,13 +73,8 @@ export class Plugin {
   constructor(definition: PluginDefinition, environment: PluginEnvironment, before?: Plugin) {
     this.definition = definition;
     this.#environment = environment;
-    this.#patterns = definition.matchImages.flatMap((pattern) => {
-      try {
-        return [ImagePattern.parse(pattern)];
-      } catch {
-        return []; // reported when the configuration was read
-      }
-    });
+    // Invalid ones were reported when the configuration was read.
+    this.#patterns = definition.matchImages.flatMap((text) => ImagePattern.tryParse(text) ?? []);
     this.#programs = before === undefined ? new Map() : before.#programs;
     for (const program of this.#programs.values()) program.semaphore = environment.semaphore;
   }

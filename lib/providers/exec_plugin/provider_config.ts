@@ -48,11 +48,6 @@ const CONFIG_API_VERSION = "kubelet.config.k8s.io/v1";
 const CONFIG_KIND = "CredentialProviderConfig";
 const CACHE_TYPES = ["ServiceAccount", "Token"] as const;
 
-/** Access to the files at the path of a configuration. */
-interface ConfigFolder extends Pick<FileSystem, "list"> {
-  stat(path: string): Promise<{ readonly kind: string } | undefined>;
-}
-
 /**
  * Returns the file at a path, or the files of the folder there in the order of their names, which
  * newer kubelets merge. Returns undefined if nothing exists at the path.
@@ -61,7 +56,7 @@ interface ConfigFolder extends Pick<FileSystem, "list"> {
  */
 export async function providerConfigPaths(
   path: string,
-  files: ConfigFolder,
+  files: Pick<FileSystem, "stat" | "list">,
 ): Promise<readonly string[] | undefined> {
   const stat = await files.stat(path);
   if (stat?.kind !== "directory") return stat && [path];
@@ -87,7 +82,6 @@ export async function openProviderConfig(
 ): Promise<ProviderConfigReading & { readonly text: string } | undefined> {
   const paths = await providerConfigPaths(path, files);
   if (paths === undefined) return undefined;
-  const isFolder = paths[0] !== path;
   const names = new Map<string, string>();
   const texts: string[] = [];
   const readings: ProviderConfigReading[] = [];
@@ -95,7 +89,7 @@ export async function openProviderConfig(
     const text = await files.readText(file);
     if (text === undefined) return undefined;
     texts.push(file, text);
-    readings.push(readProviderConfig(text, file, { mayBeEmpty: isFolder, names }));
+    readings.push(readProviderConfig(text, file, names));
   }
   const plugins = readings.flatMap(({ plugins }) => plugins.map(wrapped));
   const problems = readings.flatMap(({ problems }) => problems);
@@ -103,7 +97,7 @@ export async function openProviderConfig(
     const problem = readings.length === 0
       ? "there is no .json, .yaml or .yml file in the folder"
       : "at least one provider is required";
-    problems.push({ file: path, place: "", problem, remedy: "add a file that defines a plugin" });
+    problems.push({ file: path, place: "", problem, remedy: "add a plugin" });
   }
   const warnings = readings.flatMap(({ warnings }) => warnings);
   return { plugins, problems, warnings, text: JSON.stringify(texts) };
@@ -124,26 +118,21 @@ function wrapped(plugin: PluginDefinition): PluginDefinition {
  * (Kubernetes `pkg/credentialprovider/plugin/config.go`, `validateCredentialProviderConfig`).
  * Reports all problems, not only the first.
  *
- * @param options `mayBeEmpty`: accept a file without providers, as one of several; `names`: plugins
- * of the files before it and their files, to which this one's are added.
+ * @param names Plugins of the files before it and their files, to which this one's are added.
  */
 export function readProviderConfig(
   text: string,
   file: string,
-  { mayBeEmpty = false, names = new Map() }: {
-    readonly mayBeEmpty?: boolean;
-    readonly names?: Map<string, string>;
-  } = {},
+  names = new Map<string, string>(),
 ): ProviderConfigReading {
   const report = new ConfigReport(file);
   const config = report.parse(text, `start it with apiVersion: ${CONFIG_API_VERSION}`);
-  const plugins = config === undefined ? [] : readProviders(config, mayBeEmpty, names);
+  const plugins = config === undefined ? [] : readProviders(config, names);
   return { plugins, problems: report.problems, warnings: report.warnings };
 }
 
 function readProviders(
   config: ConfigObject,
-  mayBeEmpty: boolean,
   names: Map<string, string>,
 ): readonly PluginDefinition[] {
   const { report } = config;
@@ -152,13 +141,8 @@ function readProviders(
     if (config.get(name) === wanted) continue;
     report.warn(name, "the kubelet expects another value", `write ${wanted}`);
   }
-  const problemsBefore = report.problems.length;
   const providers = config.list("providers", "write one `- name: …` for each plugin");
   config.warnUnread();
-  const isList = report.problems.length === problemsBefore;
-  if (isList && providers.length === 0 && !mayBeEmpty) {
-    report.problem("providers", "at least one provider is required", "add a plugin");
-  }
   return providers.flatMap((value, i) => {
     const remedy = "write name, apiVersion, matchImages …";
     const provider = report.object(value, `providers[${i}]`, remedy);

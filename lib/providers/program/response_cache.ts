@@ -100,7 +100,7 @@ export function toCacheEntry(
     );
   }
   const auths = auth.flatMap(({ pattern: text, username, credential }): CachedAuth[] => {
-    const pattern = isPlugin ? parsePattern(text) : undefined;
+    const pattern = isPlugin ? ImagePattern.tryParse(text) : undefined;
     if (isPlugin && pattern === undefined) {
       warnings.add("a pattern in the response does not parse and is ignored");
       return [];
@@ -124,14 +124,6 @@ export function toCacheEntry(
   });
   auths.sort((a, b) => comparePatterns(a.pattern?.text ?? "", b.pattern?.text ?? ""));
   return { entry: { ...record, cacheMs, auths }, warnings: [...warnings] };
-}
-
-function parsePattern(pattern: string): ImagePattern | undefined {
-  try {
-    return ImagePattern.parse(pattern);
-  } catch {
-    return undefined;
-  }
 }
 
 /** What a cached response contains for an image. */

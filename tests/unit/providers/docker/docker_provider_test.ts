@@ -1,4 +1,4 @@
-import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal } from "node:assert/strict";
 import { CredentialHelpers, DockerProvider } from "../../../../lib/providers/docker/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
@@ -51,8 +51,7 @@ Deno.test("DockerProvider: ignores the key docker.io and reports the one that do
     const { provider } = docker({ auths: { [key]: basic("hub:pw") } });
     const outcome = await provider.provide(requestFor("nginx"));
     deepEqual([outcome.kind, outcome.reason], ["none", "no-entry-for-registry"]);
-    equal(outcome.notes[0]?.subject, `auths.${key}`);
-    ok(outcome.notes[0]?.detail?.includes(HUB));
+    equal(outcome.notes[0]?.detail, `it has entries for ${key}; Docker Hub's is ${HUB}`);
     const other = await provider.provide(requestFor("quay.io/a/b"));
     deepEqual(other.notes.map(({ detail }) => detail), [`it has entries for ${key}`]);
   }

@@ -159,7 +159,7 @@ Deno.test("readProviderConfig: reads JSON with tabs, and YAML anchors", () => {
   deepEqual(plugins.map(({ name }) => name), ["ecr", "b"]);
 });
 
-Deno.test("readProviderConfig: rejects invalid files without quoting them", () => {
+Deno.test("openProviderConfig: rejects invalid files without quoting them", async () => {
   const bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" +
     "bcdefghi".split("").map((c, i) =>
       `${c}: &${c} [${Array(9).fill("*" + "abcdefgh"[i]).join(",")}]\n`
@@ -176,7 +176,9 @@ Deno.test("readProviderConfig: rejects invalid files without quoting them", () =
       bomb,
     ]
   ) {
-    const { problems, plugins } = readProviderConfig(text, "p.yaml");
+    const files = new FakeFiles();
+    files.set("/p.yaml", text);
+    const { problems = [], plugins } = await openProviderConfig("/p.yaml", files) ?? {};
     ok(problems.length > 0, JSON.stringify(text.slice(0, 20)));
     deepEqual(plugins, []);
     doesNotMatch(JSON.stringify(problems), /hunter2/);
