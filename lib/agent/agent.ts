@@ -8,6 +8,7 @@ import {
   type AgentStatus,
   defined,
   formatProblem,
+  type ImageReference,
   messageOf,
   type Observer,
   PROVIDER_NAMES,
@@ -144,15 +145,14 @@ function openShared(
   const changed = (target: PushTarget) =>
     reconciler()?.recheck(target.kind === "image" ? target.image : undefined);
   const nodeChanged = () => reconciler()?.trigger("node-changed");
-  const criProxy = resources.use(new CriProxy(context, observer));
-  criProxy.onPull((image) => {
+  const onPull = (image: ImageReference) => {
     // A mount of the image is about to appear: discover it before its first reads.
     reconciler()?.recheck(image);
     nodeChanged();
-  });
+  };
   return {
     http: resources.use(createUnixHttp({ exited: nodeChanged })),
-    criProxy,
+    criProxy: resources.use(new CriProxy(context, observer, onPull)),
     pushed: new PushedCredentials({ clock: context.clock, changed }),
     signal,
     reconciler,

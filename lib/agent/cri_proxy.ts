@@ -80,21 +80,22 @@ export class CriProxy implements AsyncDisposable, CriPulls {
   #file: PullCacheFile | undefined;
   #restoredImages = 0;
   readonly #warned = new Set<string>();
-  #onPull: (image: ImageReference) => void = () => {};
+  readonly #onPull: (image: ImageReference) => void;
 
-  constructor(context: Context, observer: Observer) {
+  /** @param onPull Called when a pull has succeeded. */
+  constructor(
+    context: Context,
+    observer: Observer,
+    onPull: (image: ImageReference) => void = () => {},
+  ) {
     this.#context = context;
     this.#observer = observer;
+    this.#onPull = onPull;
   }
 
   /** The credentials of pulls; undefined until a configuration has enabled the proxy. */
   get cache(): PullCredentialCache | undefined {
     return this.#reading?.cache;
-  }
-
-  /** Calls `listener` when a pull has succeeded; replaces the previous listener. */
-  onPull(listener: (image: ImageReference) => void): void {
-    this.#onPull = listener;
   }
 
   /** Applies a configuration, after those before it. Never rejects. */

@@ -3,12 +3,11 @@ import {
   type CallOptions,
   type Credential,
   credentialFromPair,
-  credentialSecret,
-  credentialUsername,
   defined,
   parseDurationMs,
   parseImageReference,
   repositoryReference,
+  revealCredential,
   Secret,
 } from "../model/mod.ts";
 import type { ApiAgent, ApiLifetime, ApiTarget } from "./port.ts";
@@ -54,7 +53,7 @@ export const ROUTES: readonly Route<never>[] = [
       const lookup = { image, labels, ...lifetimeOf(body) };
       const { found, why } = await agent.credential(lookup, options);
       if (found !== undefined) {
-        return { image: image.text, ...found, credential: revealed(found.credential) };
+        return { image: image.text, ...found, credential: revealCredential(found.credential) };
       }
       throw new ApiError(404, "no-credential", `no credential for ${image.text}`, why);
     },
@@ -215,19 +214,5 @@ function credentialOf(given: NonNullable<RequestBody<"put">["credential"]>): Cre
       const { username, token } = given;
       return { kind: "identity-token", username, token: new Secret(token) };
     }
-  }
-}
-
-/** Returns the JSON of a credential, with its secret. */
-function revealed(credential: Credential): object {
-  const secret = credentialSecret(credential).reveal();
-  const username = credentialUsername(credential);
-  switch (credential.kind) {
-    case "basic":
-      return { form: "basic", username, password: secret };
-    case "registry-token":
-      return { form: "registry-token", token: secret };
-    case "identity-token":
-      return { form: "identity-token", username, token: secret };
   }
 }

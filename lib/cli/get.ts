@@ -4,14 +4,14 @@ import {
   AgentError,
   type Candidate,
   type CredentialRequest,
-  credentialSecret,
-  credentialUsername,
   defined,
   EXIT,
   type ImageReference,
   parseDurationMs,
   parseImageReference,
   printable,
+  revealCredential,
+  type RevealedCredential,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryApi, warnWithoutAgent } from "./agent_client.ts";
@@ -28,10 +28,7 @@ export interface LookupOptions {
 /** A credential as the local API returns it. */
 export interface ServedCredential {
   readonly provider: string;
-  readonly credential:
-    | { readonly form: "basic"; readonly username: string; readonly password: string }
-    | { readonly form: "registry-token"; readonly token: string }
-    | { readonly form: "identity-token"; readonly username: string; readonly token: string };
+  readonly credential: RevealedCredential;
   readonly origin: string;
   readonly fingerprint?: string;
   readonly fetchedAt: string;
@@ -154,16 +151,10 @@ function parseLabels(pairs: readonly string[]): Record<string, string> {
 
 function servedCredential(provider: string, candidate: Candidate): ServedCredential {
   const { credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs } = candidate;
-  const secret = credentialSecret(credential).reveal();
-  const username = credentialUsername(credential);
   const iso = (ms: number | undefined) => ms === undefined ? undefined : new Date(ms).toISOString();
   return {
     provider,
-    credential: credential.kind === "basic"
-      ? { form: "basic", username, password: secret }
-      : credential.kind === "registry-token"
-      ? { form: "registry-token", token: secret }
-      : { form: "identity-token", username, token: secret },
+    credential: revealCredential(credential),
     origin,
     fetchedAt: new Date(fetchedAtMs).toISOString(),
     ...defined({ refreshAt: iso(refreshAtMs), expiresAt: iso(expiresAtMs) }),

@@ -158,8 +158,9 @@ export function readConfigTables(
     problems.push({ file, place: join(place, shown), problem: "unknown key", remedy });
   };
   const settings = readTables(file, tables, OUR_KEYS, findings, unknown);
-  const entries = Array.isArray(tables["daemons"]) ? tables["daemons"].filter(isTable) : [];
-  const daemons = entries.map((entry, index) => {
+  const entries = Array.isArray(tables["daemons"]) ? tables["daemons"] : [];
+  const daemons = entries.flatMap((entry, index): DaemonEntry[] => {
+    if (!isTable(entry)) return []; // reported above
     const origin = { file, place: `daemons[${index}]` };
     for (const { path, remedy } of OUR_KEYS) {
       const name = nameBelow("daemons[]", path) ?? "id";
@@ -167,7 +168,7 @@ export function readConfigTables(
       problems.push({ file, place: join(origin.place, name), problem: "missing", remedy });
     }
     const value = (name: string) => [name, settings[join(origin.place, name)]?.value];
-    return { ...Object.fromEntries(["socket", "ref", "id"].map(value)), origin };
+    return [{ ...Object.fromEntries(["socket", "ref", "id"].map(value)), origin }];
   });
   return { settings, daemons };
 }

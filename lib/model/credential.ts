@@ -91,6 +91,25 @@ export function credentialUsername(credential: Credential): string {
   return credential.kind === "registry-token" ? "" : credential.username;
 }
 
+/** A credential with its secret, as clients of the local API get it. */
+export type RevealedCredential =
+  | { readonly form: "basic"; readonly username: string; readonly password: string }
+  | { readonly form: "registry-token"; readonly token: string }
+  | { readonly form: "identity-token"; readonly username: string; readonly token: string };
+
+/** Returns a credential with its secret. */
+export function revealCredential(credential: Credential): RevealedCredential {
+  const secret = credentialSecret(credential).reveal();
+  switch (credential.kind) {
+    case "basic":
+      return { form: "basic", username: credential.username, password: secret };
+    case "registry-token":
+      return { form: "registry-token", token: secret };
+    case "identity-token":
+      return { form: "identity-token", username: credential.username, token: secret };
+  }
+}
+
 /** Returns whether two credentials have the same form, user name and secret. */
 export function credentialsEqual(a: Credential, b: Credential): boolean {
   return a.kind === b.kind && credentialUsername(a) === credentialUsername(b) &&

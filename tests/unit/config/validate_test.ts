@@ -145,6 +145,11 @@ Deno.test("readConfigTables: reports the index of a daemon", async () => {
   match(problems[4]?.remedy ?? "", /for example ref = "registry\.example\.com/);
 });
 
+Deno.test("readConfigTables: reports the index of a daemon after one that is no table", async () => {
+  const problems = await problemsOf({ ours: `daemons = [1, { socket = "/a.sock" }]` });
+  deepEqual(problems.map(({ place }) => place), ["daemons[0]", "daemons[1].ref"]);
+});
+
 Deno.test("readConfigTables: accepts dotted keys and inline tables", async () => {
   const config = await load({
     ours: `renewal.check_interval = "2s"\nproviders = { docker = { enabled = false } }`,
