@@ -236,7 +236,8 @@ Deno.test("CRI proxy: reports a link to another target, and counts connections a
         "[!] cri-proxy: credentials of CRI pulls are not observed",
       );
     });
-    match((await agent.get("/metrics")).body, /^nydus_auth_agent_cri_proxy_in_path 0$/m);
+    const outOfPath = /^nydus_auth_agent_cri_proxy_in_path 0$/m;
+    await agent.until("the metric", async () => outOfPath.test((await agent.get("/metrics")).body));
     equal((await run("cri-proxy", "on")).code, 0);
     await agent.until("the recovery", async () => {
       return (await agent.get("/readyz?verbose")).body.includes("[+] cri-proxy: no problems");

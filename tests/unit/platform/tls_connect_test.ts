@@ -3,7 +3,7 @@ import { connectTls } from "../../../lib/platform/tls_connect.ts";
 import { Secret } from "../../../lib/model/mod.ts";
 import { certificates, HAS_OPENSSL } from "../../fakes/certificates.ts";
 
-// In a process of its own: tests that run beside this one open and close descriptors.
+// In a process of its own: tests that run beside this one open and close sockets.
 for (
   const [client, verification] of [
     ["RegistryHttp", "with verification"],
@@ -12,14 +12,14 @@ for (
     ["KubeHttp", "without verification"],
   ] as const
 ) {
-  Deno.test(`${client}: a handshake that hangs leaves no descriptor, ${verification}`, async () => {
+  Deno.test(`${client}: a handshake that hangs leaves no socket, ${verification}`, async () => {
     const program = new URL("./hanging_handshakes.ts", import.meta.url).pathname;
     const { stdout } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", "--quiet", "--no-check", program, client, verification],
       env: { DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
       stdin: "null",
     }).output();
-    equal(new TextDecoder().decode(stdout), "100 timed out, 0 descriptors left\n");
+    equal(new TextDecoder().decode(stdout), "100 timed out, 0 sockets left\n");
   });
 }
 
