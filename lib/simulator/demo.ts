@@ -1,6 +1,7 @@
 import { join } from "@std/path";
 import { alignColumns, Deadline, defined, EXIT } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
+import { freePort } from "./ports.ts";
 import { SimNode } from "./sim_node.ts";
 
 /** Options of {@linkcode demo}. */
@@ -414,12 +415,4 @@ function startCompanion(command: readonly string[], logPath: string): RunningCom
       await copied;
     },
   };
-}
-
-/** Returns a loopback port that is currently unused. */
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
 }

@@ -14,6 +14,7 @@ import {
   serveHttps,
   type SimKubeCertificates,
 } from "./kube_listeners.ts";
+import { freePort } from "./ports.ts";
 
 /** Faults of a simulated API server; may be changed at any time. */
 export interface SimKubeFaults {
@@ -57,7 +58,7 @@ export class SimKubeApi implements AsyncDisposable {
   readonly #continues = new Map<string, readonly unknown[]>();
   readonly #watches = new Set<SimWatch>();
   #served: Listening | undefined;
-  #port = 0;
+  readonly #port = freePort();
 
   private constructor(certificates: SimKubeCertificates) {
     this.#certificates = certificates;
@@ -78,13 +79,12 @@ export class SimKubeApi implements AsyncDisposable {
     return this.#watches.size;
   }
 
-  /** Starts listening, on the previous port if there is one. */
+  /** Starts listening, on the same port every time. */
   async up(certificates = this.#certificates): Promise<void> {
     if (this.#served !== undefined) return;
     this.#served = certificates.clientCa === undefined
       ? serveHttp2(this.#port, certificates, this.#answer)
       : await serveHttps(this.#port, certificates, this.#answer);
-    this.#port = this.#served.port;
   }
 
   /** Stops listening and closes all connections. */

@@ -9,6 +9,7 @@ export { demo } from "./demo.ts";
 export type { SimPluginSettings } from "./node_files.ts";
 export type { Fault } from "./nydusd_http.ts";
 export type { SimDialect } from "./refusals.ts";
+export { freePort } from "./ports.ts";
 export { SimRegistry, type SimRegistryCall, type SimRegistrySettings } from "./registry.ts";
 export { type SimBackend, SimDaemon, type SimInstance } from "./sim_daemon.ts";
 export { type NewDaemon, type NodeRead, SimNode, type SimNodeOptions } from "./sim_node.ts";

@@ -3,7 +3,8 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "node:path";
 import { Conversation, PULL, pulled, type Sent } from "../fakes/cri_conversation.ts";
 import { pullImageRequest } from "../fakes/cri_messages.ts";
-import { type AgentProcess, command, freePort, pause, simNode } from "./stage.ts";
+import { freePort } from "../../lib/simulator/mod.ts";
+import { type AgentProcess, command, pause, simNode } from "./stage.ts";
 import { callOnce, criProxyStage, echoOn, readExactly, writeAll } from "./cri_proxy_stage.ts";
 
 /** Number of restarts, and of kills. */

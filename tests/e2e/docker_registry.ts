@@ -2,7 +2,8 @@
 import { ok } from "node:assert/strict";
 import { join } from "@std/path";
 import type { Certificates } from "../fakes/certificates.ts";
-import { freePort, pause } from "./stage.ts";
+import { freePort } from "../../lib/simulator/mod.ts";
+import { pause } from "./stage.ts";
 
 const PROGRAM = "/usr/bin/docker-registry";
 /** Whether it is installed here. */

@@ -1,7 +1,8 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "node:path";
 import { attack, holdCriClients, LIMITED } from "./attacks.ts";
-import { AgentProcess, freePort, pause, simNode } from "./stage.ts";
+import { freePort } from "../../lib/simulator/mod.ts";
+import { AgentProcess, pause, simNode } from "./stage.ts";
 import { callOnce, criProxyStage, echoOn } from "./cri_proxy_stage.ts";
 
 Deno.test(

@@ -2,7 +2,8 @@
 import { equal, match, ok } from "node:assert/strict";
 import { join } from "@std/path";
 import { LOG_EVENTS, type LogEventName } from "../../lib/observability/mod.ts";
-import { AgentProcess, command, freePort, pause, simNode } from "./stage.ts";
+import { freePort } from "../../lib/simulator/mod.ts";
+import { AgentProcess, command, pause, simNode } from "./stage.ts";
 
 Deno.test("log: does not repeat a line on every reconcile while nothing changes", async () => {
   await using node = simNode({ plugin: { mode: "fail" } });

@@ -1,7 +1,7 @@
 import { join } from "@std/path";
 import type { AgentStatus } from "../../lib/model/mod.ts";
 import { parseStatusDocument } from "../../lib/observability/mod.ts";
-import { SimNode, type SimNodeOptions } from "../../lib/simulator/mod.ts";
+import { freePort, SimNode, type SimNodeOptions } from "../../lib/simulator/mod.ts";
 import { containsSecret } from "../canary/detector.ts";
 
 const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
@@ -147,7 +147,7 @@ export class AgentProcess implements AsyncDisposable {
     const deadlineMs = Date.now() + 150_000;
     while (!await holds()) {
       if (Date.now() > deadlineMs) throw new Error(`timed out waiting for ${what}\n${this.#log}`);
-      await pause(75);
+      await pause(100);
     }
   }
 
@@ -210,14 +210,6 @@ function agentConfig(node: SimNode, port: number, options: AgentOptions): string
   ].join("\n");
 }
 
-/** Returns a free loopback port. */
-export function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
-}
-
 /** Waits in real time, because the tests run separate processes. */
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
@@ -231,7 +223,7 @@ export function keepReading(node: SimNode): AsyncDisposable & { readonly lastOk:
     while (isRunning) {
       const reads = await node.readAll();
       lastOk = reads.length > 0 && reads.every(({ ok }) => ok);
-      await pause(100);
+      await pause(200);
     }
   })();
   return {

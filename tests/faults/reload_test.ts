@@ -6,11 +6,11 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
 import { type AgentConfig, configDifferences, loadConfig } from "../../lib/config/mod.ts";
-import { SimRegistry } from "../../lib/simulator/mod.ts";
+import { freePort, SimRegistry } from "../../lib/simulator/mod.ts";
 import type { SimNode } from "../../lib/simulator/mod.ts";
 import { fetchUnix } from "../fakes/unix_fetch.ts";
 import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
-import { AgentProcess, freePort, pause, simNode } from "../e2e/stage.ts";
+import { AgentProcess, pause, simNode } from "../e2e/stage.ts";
 import { seeded } from "./campaign.ts";
 import {
   dockerTexts,

@@ -1,6 +1,7 @@
 import { fail } from "node:assert/strict";
 import { join } from "node:path";
-import { freePort, pause } from "../e2e/stage.ts";
+import { freePort } from "../../lib/simulator/mod.ts";
+import { pause } from "../e2e/stage.ts";
 
 /** Folder whose node_modules contain grpc-js and its proto loader; .ci/run creates it. */
 export const GRPC_MODULES = Deno.env.get("NYDUS_AUTH_AGENT_GRPC_MODULES");
