@@ -165,15 +165,10 @@ export function dockerConfigPath(
 
 const HOSTNAME = "/etc/hostname";
 
-/** The connection to the Kubernetes API; opened on first use. */
-interface LazyKube extends Disposable {
-  /** Returns the connection; after a failure, the next call retries. */
-  open(): Promise<Kube>;
-  /** Returns the watches that are interrupted; none before the first use. */
-  staleWatches(): readonly StaleWatch[];
-}
-
 /**
+ * Returns the connection to the Kubernetes API. The first `open` opens it; after a failure, the next
+ * one retries.
+ *
  * @param changed Called when a pod, secret or service account has changed.
  * @param pulls Returns which pods pulled an image.
  */
@@ -182,7 +177,7 @@ export function lazyKube(
   config: AgentConfig,
   changed: () => void,
   pulls?: CriPulls,
-): LazyKube {
+) {
   const { clock, files, processRunner, random, host } = context;
   const { kubesecret } = config.providers;
   const http = createKubeHttp();
@@ -208,7 +203,7 @@ export function lazyKube(
         throw error;
       }),
     staleWatches: () => kube?.stale() ?? [],
-    [Symbol.dispose]() {
+    [Symbol.dispose]: () => {
       const stopped = Promise.resolve(opening).then((kube) => kube?.stop(), () => {});
       void stopped.then(() => http[Symbol.dispose]());
     },

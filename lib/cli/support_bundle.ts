@@ -110,8 +110,8 @@ async function permissionsOf(
     providers.kubelet.binDir,
     providers.kubesecret.kubeconfigPath,
     ...sockets,
-  ].filter((path) => path !== undefined && path !== "");
-  const paths = new Set(used.flatMap((path) => path === undefined ? [] : [dirname(path), path]));
+  ];
+  const paths = new Set(used.flatMap((path) => path ? [dirname(path), path] : []));
   const lines = await Promise.all(
     [...paths].sort().map(async (path) => {
       const stat = await files.stat(path, { noFollow: true }).catch(messageOf);
