@@ -119,7 +119,7 @@ Deno.test("credential-provider: executes the plugin when the agent must not, or 
   }
 });
 
-Deno.test("credential-provider: fails without a plugin, and when the plugin fails", async () => {
+Deno.test("credential-provider: fails without an agent and a plugin", async () => {
   const without = await answerOf(() => undefined, { args: [] });
   deepEqual([without.code, without.out], [1, ""]);
   match(without.err, /no agent answers, and no plugin is given/);
