@@ -18,9 +18,9 @@ const API_TIMEOUT_MS = 20_000;
 /**
  * Implements the kubelet's credential provider protocol (`credentialprovider.kubelet.k8s.io/v1`):
  * answers from the running agent, so that one execution of the cloud's plugin serves the kubelet and
- * the mounts. Executes that plugin directly in three cases: no agent answers; the agent itself called
- * this program, whose entry it found in the kubelet's configuration; the request is for a service
- * account, whose credential must not come from another one.
+ * the mounts. Executes that plugin directly in three cases: no agent answers, for whatever reason; the
+ * agent itself called this program, whose entry it found in the kubelet's configuration; the request
+ * is for a service account, whose credential must not come from another one.
  *
  * @param plugin The cloud's plugin and its arguments.
  */
@@ -31,13 +31,17 @@ export async function credentialProvider(
   const { host, processRunner } = context;
   try {
     const input = await host.readInput();
-    const answer = await answerOf(context, input);
+    let problem = "no agent answers";
+    const answer = await answerOf(context, input).catch((error) => {
+      problem = messageOf(error);
+      return undefined;
+    });
     if (answer !== undefined) {
       host.out(`${JSON.stringify(answer)}\n`);
       return EXIT.ok;
     }
     if (plugin === undefined) {
-      host.err("error: no agent answers, and no plugin is given\n");
+      host.err(`error: ${problem}, and no plugin is given\n`);
       return EXIT.failed;
     }
     const result = await processRunner.run({
@@ -48,8 +52,8 @@ export async function credentialProvider(
       timeoutMs: TIMEOUT_MS,
       maxStdoutBytes: MAX_STDOUT_BYTES,
     });
-    const problem = processProblem(result, TIMEOUT_MS);
-    if (problem !== undefined) throw new Error(`failed to run ${plugin}: ${problem.detail}`);
+    const failure = processProblem(result, TIMEOUT_MS);
+    if (failure !== undefined) throw new Error(`failed to run ${plugin}: ${failure.detail}`);
     if (result.kind === "exited") host.out(result.stdout);
     return EXIT.ok;
   } catch (error) {
@@ -61,8 +65,7 @@ export async function credentialProvider(
 /** Returns the agent's response, or undefined if the plugin must be executed. */
 async function answerOf(context: Context, input: string): Promise<object | undefined> {
   if (CALLED_BY_AGENT in context.host.env) return undefined;
-  const request = JSON.parse(input) as Readonly<Record<string, unknown>>;
-  const { apiVersion, image, serviceAccountToken = "" } = request;
+  const { apiVersion, image, serviceAccountToken = "" } = readRequest(input);
   if (apiVersion !== PLUGIN_API_VERSION || typeof image !== "string") return undefined;
   if (serviceAccountToken !== "") return undefined;
   const reference = parseImageReference(image);
@@ -78,6 +81,14 @@ async function answerOf(context: Context, input: string): Promise<object | undef
   }
   const isNone = result.kind === "refused" && result.code === "no-credential";
   return isNone ? response("0s", null) : undefined;
+}
+
+function readRequest(input: string): Readonly<Record<string, unknown>> {
+  try {
+    return { ...JSON.parse(input) };
+  } catch {
+    throw new Error("the request on stdin, which the kubelet writes, is not JSON");
+  }
 }
 
 /**

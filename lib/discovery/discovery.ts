@@ -1,24 +1,33 @@
 import { join } from "@std/path";
 import {
   type CallOptions,
+  type Daemon,
+  type DaemonState,
+  defined,
   describeFailure,
   type DiscoveryProblem,
+  endpointOf,
   type FileSystem,
   messageOf,
   type NodeView,
   type NydusdApi,
+  type NydusdInfo,
+  type NydusdMount,
+  type PeerFailure,
+  type RafsInstance,
   Semaphore,
   type SnapshotterApi,
 } from "../model/mod.ts";
 import { ApprovedHosts, type ApprovedHostsOptions } from "./approved_hosts.ts";
-import { DaemonProbe } from "./daemon_probe.ts";
 import {
   type ConfiguredSocket,
   listConfigured,
   listedBySystemApi,
   type ListedDaemon,
+  type ListedInstance,
   listRootFolder,
   mergeListed,
+  readDaemonFile,
   watchedPath,
 } from "./listed.ts";
 
@@ -46,19 +55,16 @@ const MAX_PARALLEL = 16;
  */
 export class Discovery {
   readonly #options: DiscoveryOptions;
-  readonly #probe: DaemonProbe;
   readonly #approvedHosts: ApprovedHosts;
+  /** The last answer of each daemon, by ID: its mounts stay known while it is down. */
+  readonly #lastInfo = new Map<string, NydusdInfo>();
   /** The last list of the system API, used while the API does not answer. */
   #lastList: readonly ListedDaemon[] | undefined;
 
   constructor(options: DiscoveryOptions) {
     this.#options = options;
-    const { config: { root, daemonMode }, files, nydusdApi } = options;
-    const sharedByDefault = daemonMode === "shared";
     const hosts = options.hosts ?? { vpcRegistry: false, allowedHosts: [] };
-    const approvedHosts = new ApprovedHosts({ ...hosts, files });
-    this.#approvedHosts = approvedHosts;
-    this.#probe = new DaemonProbe({ nydusdApi, files, root, sharedByDefault, approvedHosts });
+    this.#approvedHosts = new ApprovedHosts({ ...hosts, files: options.files });
   }
 
   /** Takes over the last list after a reload. */
@@ -75,10 +81,11 @@ export class Discovery {
     const problems: DiscoveryProblem[] = [];
     this.#approvedHosts.refresh();
     const listed = await this.#list(problems, options);
-    this.#probe.keepOnly(new Set(listed.map(({ id }) => id)));
+    const ids = new Set(listed.map(({ id }) => id));
+    for (const id of this.#lastInfo.keys()) if (!ids.has(id)) this.#lastInfo.delete(id);
     const semaphore = new Semaphore(MAX_PARALLEL);
     const daemons = await Promise.all(
-      listed.map((daemon) => semaphore.run(() => this.#probe.probe(daemon, options))),
+      listed.map((daemon) => semaphore.run(() => this.#probe(daemon, options))),
     );
     options.signal?.throwIfAborted();
     return { daemons, problems };
@@ -137,5 +144,148 @@ export class Discovery {
       problems.push({ source: "root", subject: root, detail: messageOf(error) });
       return [];
     }
+  }
+
+  /**
+   * Probes the sockets of a daemon, newest first. Returns the first that is running, else the first
+   * that answers, else the newest: during an upgrade, or after one that failed, the older nydusd
+   * serves the mounts.
+   */
+  async #probe(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {
+    let best = await this.#probeSocket(listed, options);
+    for (const apiSocket of listed.olderSockets ?? []) {
+      if (best.state === "running") break;
+      const older = await this.#probeSocket({ ...listed, apiSocket }, options);
+      if (older.state === "running" || !answers(best) && answers(older)) best = older;
+    }
+    return best;
+  }
+
+  async #probeSocket(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {
+    const { nydusdApi, files } = this.#options;
+    const { id, apiSocket } = listed;
+    try {
+      if (await files.stat(apiSocket) === undefined) {
+        return await this.#down(listed, { kind: "no-socket" });
+      }
+    } catch (error) {
+      // For example a folder without permission; "no such socket" would mislead.
+      return await this.#down(listed, { kind: "broken", detail: messageOf(error) });
+    }
+    const info = await nydusdApi.info(apiSocket, options);
+    if (info.kind !== "ok") return this.#down(listed, info);
+    this.#lastInfo.set(id, info.value);
+    const currentAuth = await nydusdApi.readAuths(apiSocket, options);
+    const isUnsupported = currentAuth.kind === "refused" && currentAuth.status === 404;
+    if (currentAuth.kind !== "ok" && !isUnsupported) return this.#down(listed, currentAuth);
+    const state = REPORTED_STATES.get(info.value.state.toUpperCase()) ?? "broken";
+    return defined({
+      ...await this.#describe(listed),
+      state,
+      stateDetail: state === "running" ? undefined : `nydusd reports ${info.value.state}`,
+      configApi: isUnsupported ? "unsupported" as const : "supported" as const,
+      currentAuth: currentAuth.kind === "ok" ? currentAuth.value : undefined,
+    });
+  }
+
+  async #down(listed: ListedDaemon, failure: PeerFailure): Promise<Daemon> {
+    const { state, detail: stateDetail } = stateAfter(failure);
+    const configApi = "unknown" as const;
+    return defined({ ...await this.#describe(listed), state, configApi, stateDetail });
+  }
+
+  async #describe(
+    listed: ListedDaemon,
+  ): Promise<Omit<Daemon, "state" | "configApi" | "currentAuth">> {
+    const { id, pid, apiSocket, source, instances } = listed;
+    const info = this.#lastInfo.get(id);
+    const mounts = new Map((info?.mounts ?? []).map((mount) => [mount.mountId, mount]));
+    const shared = mounts.size === 0
+      ? this.#options.config.daemonMode === "shared"
+      : !mounts.has("/");
+    return defined({
+      id,
+      apiSocket,
+      source,
+      pid,
+      version: info?.version,
+      mode: shared ? "shared" as const : "dedicated" as const,
+      instances: await Promise.all(
+        instances.map((instance) => this.#instanceOf(listed, instance, mounts, shared)),
+      ),
+    });
+  }
+
+  async #instanceOf(
+    listed: ListedDaemon,
+    instance: ListedInstance,
+    mounts: ReadonlyMap<string, NydusdMount>,
+    shared: boolean,
+  ): Promise<RafsInstance> {
+    const mountId = mountIdOf(instance, listed, mounts);
+    const mount = mountId === undefined ? undefined : mounts.get(mountId);
+    const { config: { root }, files } = this.#options;
+    const folder = join(root, "config", listed.id);
+    const configPath = listed.source === "configured"
+      ? undefined
+      : join(folder, ...(shared ? [instance.snapshotId] : []), "config.json");
+    // Until nydusd answers, its file shows which host it reads from.
+    const file = mount === undefined && configPath !== undefined
+      ? await readDaemonFile(configPath, files)
+      : undefined;
+    const inFile = file?.backend?.host === undefined ? undefined : file.backend;
+    const backend = mount === undefined ? inFile : mount.backend;
+    const { image } = instance;
+    const endpoint = image && backend &&
+      await endpointOf(image, backend, (host) => this.#approvedHosts.approvalOf(image, host));
+    return defined({ ...instance, mountId, backend, endpoint, configPath });
+  }
+}
+
+/** Returns the mount ID in nydusd: `/<snapshotID>` in a shared daemon, `/` in a dedicated one. */
+function mountIdOf(
+  { snapshotId }: ListedInstance,
+  { instances, source }: ListedDaemon,
+  mounts: ReadonlyMap<string, NydusdMount>,
+): string | undefined {
+  const own = `/${snapshotId}`;
+  if (mounts.has(own)) return own;
+  const [only] = mounts.keys();
+  if (mounts.size !== 1 || only === undefined || instances.length !== 1) return undefined;
+  return only === "/" || source === "configured" ? only : undefined;
+}
+
+/** The states that nydusd reports; any other is `broken`. */
+const REPORTED_STATES: ReadonlyMap<string, DaemonState> = new Map([
+  ["RUNNING", "running"],
+  ["INIT", "starting"],
+  ["READY", "starting"],
+  ["STOPPED", "stopped"],
+  ["DYING", "terminating"],
+  ["DIE", "terminating"],
+  ["DESTROYED", "terminating"],
+]);
+
+/** Whether a nydusd answers on the socket, even if it is not ready to serve. */
+function answers({ state }: Daemon): boolean {
+  return REPORTED_STATES.values().some((reported) => reported === state);
+}
+
+/** Returns the state of a daemon that did not answer, with details if there are any. */
+function stateAfter(
+  failure: PeerFailure,
+): { readonly state: DaemonState; readonly detail?: string } {
+  switch (failure.kind) {
+    case "no-socket":
+      return { state: "no-socket" };
+    case "no-listener":
+      return { state: "no-listener", detail: describeFailure(failure) };
+    case "timed-out": {
+      const detail = "it accepts connections but does not answer in time";
+      return { state: "unresponsive", detail };
+    }
+    case "refused":
+    case "broken":
+      return { state: "broken", detail: failure.detail };
   }
 }

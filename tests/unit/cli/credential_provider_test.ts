@@ -20,7 +20,7 @@ const REQUEST = {
 async function answerOf(
   serve: (body: string) => Response | undefined,
   { request = REQUEST, env = {}, args = [PLUGIN, "get"] }: {
-    readonly request?: object;
+    readonly request?: object | string;
     readonly env?: Record<string, string>;
     readonly args?: readonly string[];
   } = {},
@@ -38,7 +38,8 @@ async function answerOf(
       calledAs: "nydus-credential-provider",
       args,
       env: { NYDUS_AUTH_AGENT_API_SOCKET: socket, ...env },
-      readInput: () => Promise.resolve(JSON.stringify(request)),
+      readInput: () =>
+        Promise.resolve(typeof request === "string" ? request : JSON.stringify(request)),
     });
     const processRunner = new FakeProcessRunner(() => "from the plugin");
     const context = { host, files: new FakeFiles(), clock: new FakeClock(0), processRunner };
@@ -101,6 +102,9 @@ Deno.test("credential-provider: executes the plugin when the agent must not, or 
       0,
     ],
     ["another version", [() => served(), { request: { ...REQUEST, apiVersion: "v2" } }], 0],
+    ["a request that is not JSON", [() => served(), { request: "" }], 0],
+    ["an invalid image", [() => served(), { request: { ...REQUEST, image: "" } }], 0],
+    ["an invalid setting", [() => served(), { env: { NYDUS_AUTH_AGENT_LOG_LEVEL: "?" } }], 0],
     ["another form", [() => served({ credential: token })], 1],
     ["a tenant's pull secret", [() => served({ provider: "kubesecret" })], 1],
     ["another pod's account", [() => served({ account: "ns/app" })], 1],
@@ -110,14 +114,16 @@ Deno.test("credential-provider: executes the plugin when the agent must not, or 
     deepEqual([code, out, queries.length], [0, "from the plugin", queryCount], name);
     const [{ path, args, env, stdin } = {} as never] = processRunner.requests;
     deepEqual([path, args, env], [PLUGIN, ["get"], { [CALLED_BY_AGENT]: "1" }], name);
-    deepEqual(JSON.parse(stdin), parameters[1]?.request ?? REQUEST, "the request is passed on");
+    const { request = REQUEST } = parameters[1] ?? {};
+    equal(stdin, typeof request === "string" ? request : JSON.stringify(request));
   }
 });
 
-Deno.test("credential-provider: fails without a plugin, and when the plugin fails", async () => {
+Deno.test("credential-provider: fails without an agent and a plugin", async () => {
   const without = await answerOf(() => undefined, { args: [] });
   deepEqual([without.code, without.out], [1, ""]);
   match(without.err, /no agent answers, and no plugin is given/);
-  const invalid = await answerOf(() => served(), { request: { ...REQUEST, image: "UPPER CASE" } });
-  equal(invalid.code, 1);
+  const invalid = await answerOf(() => served(), { request: "", args: [] });
+  deepEqual([invalid.code, invalid.out], [1, ""]);
+  match(invalid.err, /^error: the request on stdin.* is not JSON, and no plugin is given\n$/);
 });
