@@ -14,7 +14,7 @@ import {
   serveHttps,
   type SimKubeCertificates,
 } from "./kube_listeners.ts";
-import { freePort } from "./ports.ts";
+import { freePort, portIsFree } from "./ports.ts";
 
 /** Faults of a simulated API server; may be changed at any time. */
 export interface SimKubeFaults {
@@ -82,6 +82,7 @@ export class SimKubeApi implements AsyncDisposable {
   /** Starts listening, on the same port every time. */
   async up(certificates = this.#certificates): Promise<void> {
     if (this.#served !== undefined) return;
+    await portIsFree(this.#port); // the previous server closes asynchronously
     this.#served = certificates.clientCa === undefined
       ? serveHttp2(this.#port, certificates, this.#answer)
       : await serveHttps(this.#port, certificates, this.#answer);

@@ -131,6 +131,9 @@ Deno.test("formatDuration: shows the two largest units", () => {
     [-90_000, "-1m30s"],
     [Infinity, "indefinitely"],
     [NaN, "unknown"],
+    [47 * 3_600_000 + 59 * 60_000, "47h59m"],
+    [48 * 3_600_000, "2d"],
+    [75 * 3_600_000, "3d3h"],
   ];
   for (const [ms, text] of shown) equal(formatDuration(ms), text, String(ms));
 });

@@ -1,6 +1,11 @@
 import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import fc from "fast-check";
-import { AgentError, parseImageReference, repositoryReference } from "../../../lib/model/mod.ts";
+import {
+  AgentError,
+  imageAt,
+  parseImageReference,
+  repositoryReference,
+} from "../../../lib/model/mod.ts";
 
 const SHA256 = `sha256:${"a3".repeat(32)}`;
 
@@ -143,6 +148,14 @@ Deno.test("repositoryReference: maps Docker Hub's hosts to docker.io", () => {
   }
   equal(repositoryReference("registry-1.docker.io", "nginx").text, "docker.io/library/nginx");
   equal(repositoryReference("registry-2.docker.io", "nginx").registry, "registry-2.docker.io");
+});
+
+Deno.test("imageAt: accepts a reference of at most 4,096 characters", () => {
+  const image = parseImageReference("reg.io/app:v1");
+  const host = (length: number) => `${"a.".repeat(length / 2 - 2)}aa.b`;
+  const longest = 4_096 - "/app".length;
+  equal(imageAt(host(longest), "app", image).text, `${host(longest)}/app:v1`);
+  throws(() => imageAt(`a${host(longest)}`, "app", image), /too long/);
 });
 
 Deno.test("repositoryReference: rejects an invalid host or repository", () => {

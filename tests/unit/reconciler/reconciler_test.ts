@@ -185,6 +185,18 @@ Deno.test("Reconciler: delivers on every pass when nydusd does not keep the cred
   });
 });
 
+Deno.test("Reconciler: triggers cause at most one pass in 200 ms", async () => {
+  const stage = new Stage();
+  await stage.run(async () => {
+    for (const [ms, passes] of [[0, 1], [199, 1], [1, 2], [100, 2], [100, 3]] as const) {
+      await stage.clock.advance(ms);
+      stage.reconciler.trigger("node-changed");
+      await flushTasks();
+      strictEqual(stage.discoveries, passes, `at ${stage.clock.monotonicMs()} ms`);
+    }
+  });
+});
+
 Deno.test("passDelayMs: backs off up to 10 s while a daemon or a source of discovery fails", () => {
   const delays = [0, 1, 2, 3, 4, 5, 100].map((passes) => passDelayMs(passes, 60 * SECOND) / SECOND);
   deepStrictEqual(delays, [60, 1, 2, 4, 8, 10, 10]);
