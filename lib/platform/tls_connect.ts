@@ -18,6 +18,8 @@ export interface TlsOptions {
 /** Received bytes that were not consumed yet, above which reading from the peer is paused. */
 const MAX_QUEUED_BYTES = 256 * 1024;
 const BUFFER_BYTES = 16 * 1024;
+/** How long a TLS client may take to close its connection after the bridge has ended it. */
+const CLOSING_MS = 5_000;
 
 /**
  * Establishes TLS over a connection. The stream takes ownership of the connection, which is also
@@ -57,7 +59,7 @@ async function denoTls(bridge: Bridge, { host, caCerts }: TlsOptions): Promise<B
     (connection ?? local).close();
   };
   try {
-    await bridge.accept(local.localAddr.port);
+    await bridge.accept(Promise.resolve(local.localAddr.port));
     const hostname = literalAddress(host) ?? host;
     connection = await Deno.startTls(local, { hostname, caCerts: [...caCerts] });
     await connection.handshake();
@@ -115,13 +117,15 @@ async function nodeTls(bridge: Bridge, options: TlsOptions): Promise<ByteStream>
     }),
   });
   const stream = new NodeTlsStream(socket, bridge);
+  const port = new Promise<number | undefined>((resolve) => {
+    socket.once("connect", () => resolve(socket.localPort));
+    socket.once("close", () => resolve(undefined));
+  });
   await new Promise<void>((resolve, reject) => {
     socket.once("error", reject);
     socket.once("close", () => reject(new ConnectError("the connection was cut")));
-    socket.once("connect", () => {
-      bridge.accept(socket.localPort).catch(reject);
-    });
     socket.once("secureConnect", resolve);
+    bridge.accept(port).catch(reject);
   });
   return stream;
 }
@@ -195,7 +199,9 @@ class Bridge {
   #local: Deno.TcpConn | undefined;
   #queuedBytes = 0;
   #drained: (() => void) | undefined;
+  #isAccepting = false;
   #isClosed = false;
+  #closing: ReturnType<typeof setTimeout> | undefined;
 
   constructor(peer: Deno.TcpConn, listener: Deno.TcpListener) {
     this.#peer = peer;
@@ -230,34 +236,81 @@ class Bridge {
   }
 
   /** Accepts the client that connects from a port and rejects other programs. */
-  async accept(fromPort: number | undefined): Promise<void> {
+  async accept(fromPort: Promise<number | undefined>): Promise<void> {
+    this.#isAccepting = true;
     let local = await this.#listener.accept();
-    while (local.remoteAddr.port !== fromPort) {
+    while (local.remoteAddr.port !== await fromPort) {
       local.close();
       local = await this.#listener.accept();
     }
     this.#listener.close();
     this.#local = local;
-    if (this.#isClosed) return local.close();
-    const copies = [this.#copy(local, this.#peer), this.#copy(this.#peer, local)];
-    Promise.all(copies).then(() => this.close(), () => this.close());
+    if (this.#isClosed) endOf(local);
+    Promise.all([this.#copyToPeer(local), this.#copyToClient(local)]).then(() => {
+      this.close();
+      clearTimeout(this.#closing);
+      tryClose(local);
+    });
   }
 
+  /**
+   * Closes the connection to the peer, and ends the one to the TLS client, which then closes it. The
+   * runtime never closes a client whose connection is reset during its handshake: closing a
+   * connection that was not accepted, or has unread bytes, resets it.
+   */
   close(): void {
+    if (this.#isClosed) return;
     this.#isClosed = true;
     this.#drained?.();
-    for (const open of [this.#listener, this.#local, this.#peer]) tryClose(open);
+    tryClose(this.#peer);
+    if (!this.#isAccepting) return void tryClose(this.#listener);
+    if (this.#local !== undefined) endOf(this.#local);
+    const timer = setTimeout(() => {
+      tryClose(this.#listener);
+      tryClose(this.#local);
+    }, CLOSING_MS);
+    Deno.unrefTimer(timer);
+    this.#closing = timer;
   }
 
-  async #copy(from: Deno.TcpConn, to: Deno.TcpConn): Promise<void> {
+  /** Copies until the client ends. Drops what it sends after the bridge has been closed. */
+  async #copyToPeer(local: Deno.TcpConn): Promise<void> {
     const buffer = new Uint8Array(BUFFER_BYTES);
-    for (let count = await from.read(buffer); count !== null; count = await from.read(buffer)) {
-      let rest = buffer.subarray(0, count);
-      while (rest.length > 0) rest = rest.subarray(await to.write(rest));
-      while (this.#queuedBytes > MAX_QUEUED_BYTES && !this.#isClosed) {
-        await new Promise<void>((resolve) => this.#drained = resolve);
+    try {
+      for (let count = await local.read(buffer); count !== null; count = await local.read(buffer)) {
+        if (!this.#isClosed) {
+          await writeAll(this.#peer, buffer.subarray(0, count)).catch(() => this.close());
+        }
       }
+      await this.#peer.closeWrite();
+    } catch {
+      this.close();
     }
-    await to.closeWrite();
   }
+
+  async #copyToClient(local: Deno.TcpConn): Promise<void> {
+    const buffer = new Uint8Array(BUFFER_BYTES);
+    const peer = this.#peer;
+    try {
+      for (let count = await peer.read(buffer); count !== null; count = await peer.read(buffer)) {
+        await writeAll(local, buffer.subarray(0, count));
+        while (this.#queuedBytes > MAX_QUEUED_BYTES && !this.#isClosed) {
+          await new Promise<void>((resolve) => this.#drained = resolve);
+        }
+      }
+      await local.closeWrite();
+    } catch {
+      this.close();
+    }
+  }
+}
+
+/** Ends a connection without a reset: the other side reads its end. */
+function endOf(connection: Deno.TcpConn): void {
+  connection.closeWrite().catch(() => {});
+}
+
+async function writeAll(connection: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
+  let rest = bytes;
+  while (rest.length > 0) rest = rest.subarray(await connection.write(rest));
 }
