@@ -8,6 +8,8 @@ const DEFAULT_LARGEST = 16_384;
 const DOUBLINGS = 4;
 /** Shorter work cannot be measured because of clock and compiler. */
 const NOISE_MS = 30;
+/** The kernel may add the time of a thread only at its ticks. */
+const TICK_MS = 4;
 /** The best of this many runs counts, because others share the caches. */
 const RUNS = 10;
 /** Growth per doubling: about 2 for linear work, 4 for quadratic. */
@@ -30,11 +32,11 @@ export async function growthOf(
   for (let size = largest; size >= largest / 2 ** DOUBLINGS; size /= 2) {
     const ms = await timeOf(work, of(size));
     times.push(ms);
-    if (ms < NOISE_MS / 16) break;
+    if (ms < 2 * TICK_MS) break;
   }
   const details = times.map((ms, i) => `${largest / 2 ** i}: ${ms.toFixed(2)} ms`).join(", ");
   const [largestMs = 0] = times;
-  const smallestMs = Math.max(times.at(-1) ?? 0, NOISE_MS / 32);
+  const smallestMs = Math.max(times.at(-1) ?? 0, TICK_MS);
   const isLinear = largestMs < NOISE_MS ||
     largestMs <= smallestMs * TOO_FAST ** (times.length - 1);
   return { isLinear, details };

@@ -21,6 +21,7 @@ Deno.test("systemHost: counts open descriptors and CPU time", async () => {
     JSON.stringify(import.meta.resolve("../../../lib/platform/host.ts"))
   };
     const host = systemHost();
+    await host.openDescriptors(); // opens descriptors of the runtime
     const before = await host.openDescriptors();
     const files = await Promise.all(Array.from({ length: 100 }, () => Deno.open("/dev/null")));
     const cpu = host.cpuSeconds();
