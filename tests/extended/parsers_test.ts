@@ -31,11 +31,7 @@ Deno.test("parsers: run in linear time", async () => {
     for (const shape of growing()) {
       // readGoYaml is tested separately; these parsers only add work per element.
       if (BUILT_ON_YAML.includes(name) && !shape.name.startsWith("many")) continue;
-      let growth = await growthOf(parse, shape.of);
-      // Other processes can disturb one measurement, but not three.
-      for (let again = 0; again < 2 && !growth.isLinear; again++) {
-        growth = await growthOf(parse, shape.of);
-      }
+      const growth = await growthOf(parse, shape.of);
       if (!growth.isLinear) slow.push(`${name} of ${shape.name}: ${growth.details}`);
     }
   }
