@@ -2,7 +2,7 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
 import type { SimNode } from "../../lib/simulator/mod.ts";
-import { AgentProcess, PROGRAM, simNode } from "./stage.ts";
+import { AgentProcess, PROGRAM, runWith, simNode } from "./stage.ts";
 
 /** Runs the helper with a server on stdin. */
 async function helper(
@@ -11,19 +11,9 @@ async function helper(
   dockerConfig: string,
   more: Readonly<Record<string, string>> = {},
 ) {
-  const [path = "", ...rest] = PROGRAM;
-  const child = new Deno.Command(path, {
-    args: [...rest, "docker-credential", action],
-    env: { NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG: dockerConfig, ...more },
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(server));
-  await writer.close();
-  const { code, stdout } = await child.output();
-  return { code, out: new TextDecoder().decode(stdout) };
+  const env = { NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG: dockerConfig, ...more };
+  const { code, out } = await runWith([...PROGRAM, "docker-credential", action], env, server);
+  return { code, out };
 }
 
 Deno.test("docker-credential get: prints the credential in docker's format", async () => {

@@ -1,7 +1,7 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { join } from "@std/path";
 import type { SimNode } from "../../lib/simulator/mod.ts";
-import { AgentProcess, PROGRAM, simNode } from "./stage.ts";
+import { AgentProcess, PROGRAM, runWith, simNode } from "./stage.ts";
 
 /** A configuration of the kubelet in which the agent answers in place of the simulated plugin. */
 export interface KubeletPlugin {
@@ -66,25 +66,4 @@ export async function expectOneExecution(
   }
   deepEqual(await lookUp(kubelet, image), [node.newestPair(image)], "without the agent");
   equal(node.pluginExecutions() - before, 2);
-}
-
-/** Runs a program with an environment and a standard input. */
-export async function runWith(
-  [path = "", ...args]: readonly string[],
-  env: Readonly<Record<string, string>>,
-  input: string,
-): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
-  await using child = new Deno.Command(path, {
-    args,
-    env,
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(input));
-  await writer.close();
-  const { code, stdout, stderr } = await child.output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, out: text(stdout), err: text(stderr) };
 }

@@ -1,6 +1,7 @@
 import { equal } from "node:assert/strict";
 import { join } from "@std/path";
-import { expectOneExecution, runWith } from "./kubelet_plugin_stage.ts";
+import { expectOneExecution } from "./kubelet_plugin_stage.ts";
+import { runWith } from "./stage.ts";
 
 Deno.test("credential-provider: one execution serves the kubelet, a mount and a docker helper", async () => {
   await expectOneExecution(async ({ pluginDir, plugin, env }, image) => {

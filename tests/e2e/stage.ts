@@ -40,6 +40,27 @@ export async function command(
   return { code, out: text(stdout), err: text(stderr) };
 }
 
+/** Runs a program with an environment and a standard input. */
+export async function runWith(
+  [path = "", ...args]: readonly string[],
+  env: Readonly<Record<string, string>>,
+  input: string,
+): Promise<Ended> {
+  await using child = new Deno.Command(path, {
+    args,
+    env,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input));
+  await writer.close();
+  const { code, stdout, stderr } = await child.output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: text(stdout), err: text(stderr) };
+}
+
 /** The compiled binary gets an empty environment; deno needs to find its cache. */
 function cleanEnv(): Record<string, string> {
   if (BINARY !== undefined) return { PATH: "", HOME: "/nonexistent" };
