@@ -3,14 +3,14 @@ import { parse } from "@std/toml";
 import {
   type CredentialHost,
   credentialHosts,
+  DOCKER_HUB_HOSTS,
   type FileSystem,
   hostOf,
   ImagePattern,
   type ImageReference,
-  type ImageTarget,
   isDockerHub,
-  parseImageTarget,
   readBackendOfFile,
+  tryParseImageTarget,
 } from "../model/mod.ts";
 
 /** Configuration that approves hosts. */
@@ -29,7 +29,6 @@ export interface ApprovedHostsOptions {
 const MAX_FILE_BYTES = 256 * 1024;
 /** Hosts per hosts.toml. */
 const MAX_HOSTS = 64;
-const HUB_NAMES = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
 /**
  * Decides which hosts may receive the credential of an image besides its own registry: those that
@@ -59,7 +58,7 @@ export class ApprovedHosts {
     image: ImageReference,
     { role, host }: CredentialHost,
   ): Promise<string | undefined> {
-    const target = targetOf(host);
+    const target = tryParseImageTarget(host);
     const pattern = target && this.#patterns.find((pattern) => pattern.matches(target));
     if (pattern !== undefined) return `delivery.allowed_hosts (${pattern.text})`;
     const { mirrorsDir, templatePath } = this.#options;
@@ -90,7 +89,7 @@ export class ApprovedHosts {
 
   #mirrorFiles(folder: string, image: ImageReference): readonly string[] {
     const { registry } = image;
-    const names = isDockerHub(registry) ? HUB_NAMES : [registry];
+    const names = isDockerHub(registry) ? DOCKER_HUB_HOSTS : [registry];
     const all = [...names, ...this.#vpcHosts(image)];
     return [...new Set(all.flatMap((name) => mirrorFiles(folder, name)))];
   }
@@ -119,14 +118,6 @@ export class ApprovedHosts {
     } catch {
       return await previous ?? []; // unreadable, or half-written
     }
-  }
-}
-
-function targetOf(host: string): ImageTarget | undefined {
-  try {
-    return parseImageTarget(host);
-  } catch {
-    return undefined; // no pattern matches it
   }
 }
 

@@ -52,6 +52,15 @@ export function parseImageTarget(text: string): ImageTarget {
   return { labels: name.split("."), port, path };
 }
 
+/** Parses like {@linkcode parseImageTarget}. Returns undefined for an invalid text. */
+export function tryParseImageTarget(text: string): ImageTarget | undefined {
+  try {
+    return parseImageTarget(text);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * A compiled `matchImages` pattern, by the kubelet's rules (Kubernetes v1.35.0
  * `pkg/credentialprovider/keyring.go`, `URLsMatch`).
@@ -94,11 +103,8 @@ export class ImagePattern {
 
   /** Parses a pattern. Returns undefined if it is invalid: it matches nothing. */
   static tryParse(pattern: string): ImagePattern | undefined {
-    try {
-      return ImagePattern.parse(pattern);
-    } catch {
-      return undefined;
-    }
+    const target = tryParseImageTarget(pattern);
+    return target && new ImagePattern(pattern, target);
   }
 
   /**

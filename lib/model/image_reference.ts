@@ -29,12 +29,16 @@ const DIGEST_HEX: ReadonlyMap<string, number> = new Map([
 const MAX_REPOSITORY = 255;
 const MAX_LENGTH = 4_096;
 const DOCKER_HUB = "docker.io";
-/** Other host names of Docker Hub's registry. */
-const DOCKER_HUB_HOSTS: readonly string[] = ["index.docker.io", "registry-1.docker.io"];
+/** The host names of Docker Hub's registry. */
+export const DOCKER_HUB_HOSTS: readonly string[] = [
+  DOCKER_HUB,
+  "index.docker.io",
+  "registry-1.docker.io",
+];
 
 /** Returns whether a host is one of the names of Docker Hub's registry. */
 export function isDockerHub(host: string): boolean {
-  return host === DOCKER_HUB || DOCKER_HUB_HOSTS.includes(host);
+  return DOCKER_HUB_HOSTS.includes(host);
 }
 
 function invalid(ref: string, why: string): AgentError {

@@ -1,6 +1,5 @@
 import { type Credential, credentialFingerprint, type Secret } from "./credential.ts";
 import type { ImageReference } from "./image_reference.ts";
-import { type ImageTarget, parseImageTarget } from "./image_pattern.ts";
 import type { Clock } from "./ports.ts";
 
 /** The providers, in the order of the chain. */
@@ -228,15 +227,6 @@ export function isRefused(
   { refused }: CredentialRequest,
 ): boolean {
   return refused !== undefined && credentialFingerprint(credential) === refused.fingerprint;
-}
-
-/** Returns the image to match patterns with; undefined if it does not parse. */
-export function targetOf({ image }: CredentialRequest): ImageTarget | undefined {
-  try {
-    return parseImageTarget(image.text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** A pod and its service account. */

@@ -11,7 +11,7 @@ import {
   Secret,
   Semaphore,
   setNewest,
-  targetOf,
+  tryParseImageTarget,
 } from "../../model/mod.ts";
 import { firstJsonValue, goField, isFields } from "../../formats/mod.ts";
 import {
@@ -67,7 +67,11 @@ export class CredentialHelpers {
       return failedOutcome({ name: command, kind: "helper" }, { reason: "helper-missing", detail });
     }
     return await this.#programOf(command)
-      .provide(request, targetOf(request), () => this.#execute(command, server));
+      .provide(
+        request,
+        tryParseImageTarget(request.image.text),
+        () => this.#execute(command, server),
+      );
   }
 
   #programOf(name: string): CachedProgram {

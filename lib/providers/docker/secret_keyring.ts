@@ -3,6 +3,7 @@ import {
   type Credential,
   ImagePattern,
   type ImageTarget,
+  isDockerHub,
 } from "../../model/mod.ts";
 
 /** Credentials of a pull secret for a registry, or for a path in it. */
@@ -77,13 +78,6 @@ export function registryOfKey(key: string): string {
   const slash = bare.indexOf("/");
   const host = slash < 0 ? bare : bare.slice(0, slash);
   const path = slash < 0 ? "" : bare.slice(slash).replace(/^\/v[12](?=\/|$)/, "");
-  const registry = HUB_HOSTS.has(host) ? "docker.io" : host;
+  const registry = isDockerHub(host) || host === "registry.hub.docker.com" ? "docker.io" : host;
   return path === "/" ? registry : `${registry}${path}`;
 }
-
-const HUB_HOSTS: ReadonlySet<string> = new Set([
-  "docker.io",
-  "index.docker.io",
-  "registry-1.docker.io",
-  "registry.hub.docker.com",
-]);

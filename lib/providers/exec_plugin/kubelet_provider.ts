@@ -15,7 +15,7 @@ import {
   type ProviderOutcome,
   safeMessageOf,
   Semaphore,
-  targetOf,
+  tryParseImageTarget,
   type ValidAccounts,
 } from "../../model/mod.ts";
 import { Plugin, type PluginEnvironment, type PluginOutcome } from "./plugin.ts";
@@ -105,7 +105,7 @@ export class KubeletProvider implements CredentialProvider {
       const subject = this.#options.configPath;
       notes.push({ subject, reason, detail: `${detail}; the last valid one is used` });
     }
-    const target = targetOf(request);
+    const target = tryParseImageTarget(request.image.text);
     const outcomes = this.#plugins.map((plugin) =>
       target === undefined || !plugin.matches(target)
         ? plugin.notMatched()

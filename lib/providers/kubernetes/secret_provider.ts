@@ -9,8 +9,8 @@ import {
   type ImageTarget,
   type ProviderNote,
   type ProviderOutcome,
-  targetOf,
   tokenExpiryOf,
+  tryParseImageTarget,
 } from "../../model/mod.ts";
 import { type Fields, goField, isFields } from "../../formats/mod.ts";
 import {
@@ -125,7 +125,7 @@ export class KubeSecretProvider implements CredentialProvider {
 
   async provide(request: CredentialRequest): Promise<ProviderOutcome> {
     await this.#node.waitForLists(this.#secrets);
-    const target = targetOf(request);
+    const target = tryParseImageTarget(request.image.text);
     let matches = this.#find(target);
     if (request.newerThanMs !== undefined) {
       const keys = new Set(matches.map(({ secret }) => `${secret.namespace}/${secret.name}`));

@@ -8,7 +8,7 @@ import {
   isRefused,
   parseImageReference,
   Secret,
-  targetOf,
+  tryParseImageTarget,
 } from "../../../lib/model/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 
@@ -54,7 +54,7 @@ Deno.test("accountName: names the plugin and the account", () => {
   equal(accountName({ ...candidate, plugin: "p", account: "ns/a" }), "p ns/a");
 });
 
-Deno.test("targetOf: returns undefined for an image that does not parse", () => {
-  equal(targetOf(REQUEST)?.labels.join("."), "r.io");
-  equal(targetOf({ ...REQUEST, image: { ...REQUEST.image, text: "r.%io/app" } }), undefined);
+Deno.test("tryParseImageTarget: returns undefined for an image that does not parse", () => {
+  equal(tryParseImageTarget(REQUEST.image.text)?.labels.join("."), "r.io");
+  equal(tryParseImageTarget("r.%io/app"), undefined);
 });
