@@ -31,15 +31,17 @@ function report({ name, state, seconds, reason, output, ...counts }: Result): vo
   const detail = reason ?? `${passed} passed, ${failed} failed, ${ignored} skipped`;
   console.log(`== ${name}: ${state} after ${seconds} s (${detail})`);
   if (state !== "failed") return;
-  // Print the failed tests first, because a CI log may truncate long assertion output.
+  // Print the failed tests and their errors first, because a CI log may be truncated.
   const failures = output.lastIndexOf(" FAILURES ");
+  const errors = output.lastIndexOf(" ERRORS ", failures);
   if (failures >= 0) console.log(clipped(output.slice(failures), 40));
-  console.log(clipped(output, -120));
+  if (errors >= 0) console.log(clipped(output.slice(errors, failures), 120));
+  console.log(clipped(output, -40));
 }
 
 function clipped(text: string, lines: number): string {
   const all = text.trimEnd().split("\n");
-  return (lines < 0 ? all.slice(lines) : all.slice(0, lines)).map((line) => line.slice(0, 1_000))
+  return (lines < 0 ? all.slice(lines) : all.slice(0, lines)).map((line) => line.slice(0, 300))
     .join("\n");
 }
 

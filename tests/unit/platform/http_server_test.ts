@@ -13,6 +13,8 @@ const HUGE = new Uint8Array(16 * 1024 * 1024);
 interface Stage {
   readonly clock: FakeClock;
   readonly warnings: string[];
+  /** Whether the listener was opened again. */
+  isReopened(): boolean;
   connect(): Promise<Deno.TcpConn>;
 }
 
@@ -26,7 +28,12 @@ async function onServer(
   const warnings: string[] = [];
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
-  const open = () => Promise.resolve(Deno.listen({ hostname: "127.0.0.1", port }));
+  let isReopened = false;
+  const open = () => {
+    const reopened = Deno.listen({ hostname: "127.0.0.1", port });
+    isReopened = true;
+    return Promise.resolve(reopened);
+  };
   const warn = (text: string) => void warnings.push(text);
   const server = new HttpServer(wrap(listener), open, handler, { clock, warn, ...options });
   const connections: Deno.TcpConn[] = [];
@@ -34,6 +41,7 @@ async function onServer(
     await test({
       clock,
       warnings,
+      isReopened: () => isReopened,
       async connect() {
         const connection = await Deno.connect({ hostname: "127.0.0.1", port });
         connections.push(connection);
@@ -275,15 +283,15 @@ Deno.test("HttpServer: survives failures of accept, reports them once, and opens
     }) as Deno.TcpListener;
   await onServer(
     hello,
-    async ({ clock, connect, warnings }) => {
-      for (let i = 0; i < 11; i++) {
-        await pass();
-        await clock.advance(100);
-      }
+    async ({ clock, connect, warnings, isReopened }) => {
+      await clock.advance(900);
+      equal(isReopened(), false);
+      // A child process that is being started may hold the port a little longer.
+      while (!isReopened()) await clock.advance(100);
       const connection = await connect();
       await send(connection, GET);
       match(await receive(connection, "hello"), /hello$/);
-      equal(failures, 10);
+      equal(failures % 10, 0);
       deepEqual(warnings, ["failed to accept connections: EMFILE; retrying"]);
     },
     {},
