@@ -233,6 +233,46 @@ function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   });
 }
 
+const TICK_MS = 800;
+
+/**
+ * One timer for everything periodic: to wake up costs an idle process more than what it does then,
+ * and a promise or a new timer each time a third more.
+ */
+class Ticker {
+  readonly #runs = new Map<object, readonly [ticks: number, run: (delayMs: number) => void]>();
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #ticks = 0;
+  #lastMs = 0;
+
+  add(ticks: number, run: (delayMs: number) => void): Disposable {
+    const timer = { [Symbol.dispose]: () => this.#remove(timer) };
+    this.#runs.set(timer, [ticks, run]);
+    if (this.#timer === undefined) {
+      this.#lastMs = performance.now();
+      this.#timer = setInterval(this.#tick, TICK_MS);
+    }
+    return timer;
+  }
+
+  readonly #tick = (): void => {
+    const nowMs = performance.now();
+    const delayMs = Math.max(0, nowMs - this.#lastMs - TICK_MS);
+    this.#lastMs = nowMs;
+    this.#ticks++;
+    for (const [ticks, run] of this.#runs.values()) if (this.#ticks % ticks === 0) run(delayMs);
+  };
+
+  #remove(timer: object): void {
+    this.#runs.delete(timer);
+    if (this.#runs.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}
+
+const ticker = new Ticker();
+
 /** The wall clock and the monotonic clock of the machine. */
 export const systemClock: Clock = {
   wallMs: () => Date.now(),
@@ -244,6 +284,11 @@ export const systemClock: Clock = {
       restMs -= MAX_TIMEOUT_MS;
     }
     await pause(restMs, signal);
+  },
+  every(intervalMs, run) {
+    if (intervalMs % TICK_MS === 0) return ticker.add(intervalMs / TICK_MS, run);
+    const timer = setInterval(() => run(0), intervalMs);
+    return { [Symbol.dispose]: () => clearInterval(timer) };
   },
 };
 
