@@ -16,8 +16,8 @@ const MAX_CONNECTIONS = 2;
 const EXIT_MS = 50;
 /** Idle connections to all sockets; above that, the least recently used ones are closed. */
 const MAX_IDLE = 256;
-/** Deadlines are checked at least this often while a request is in flight. */
-const DEADLINE_CHECK_MS = 500;
+/** Deadlines are checked this often while a request is in flight. */
+const DEADLINE_CHECK_MS = 800;
 
 const HEADERS = [["Host", "localhost"]] as const;
 const HEADERS_OF_JSON = [...HEADERS, ["Content-Type", "application/json"]] as const;
@@ -60,15 +60,15 @@ interface Attempt {
 
 /**
  * Invariants: a connection is idle or belongs to exactly one call; one that failed, or delivered
- * an error status, is closed and never idle; at most `MAX_CONNECTIONS` calls of a socket run. One
- * timer serves the deadlines of all calls: an idle node makes many short ones at a time.
+ * an error status, is closed and never idle; at most `MAX_CONNECTIONS` calls of a socket run. The
+ * timer for everything periodic serves the deadlines: one that is cleared still wakes the process.
  */
 class PooledUnixHttp implements UnixHttp {
   readonly #peers = new Map<string, Peer>();
   readonly #calls = new Set<Call>();
   readonly #exited: UnixHttpOptions["exited"];
   readonly #disposed = new AbortController();
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Disposable | undefined;
   #idleCount = 0;
 
   constructor({ exited }: UnixHttpOptions) {
@@ -94,7 +94,7 @@ class PooledUnixHttp implements UnixHttp {
     };
     peer.pending++;
     this.#calls.add(call);
-    this.#timer ??= setTimeout(this.#cancelLate, Math.min(timeoutMs, DEADLINE_CHECK_MS));
+    this.#timer ??= systemClock.every(DEADLINE_CHECK_MS, this.#cancelLate);
     signal?.addEventListener("abort", call.cancel);
     try {
       const work = peer.semaphore.run(() => this.#run(peer, call));
@@ -105,7 +105,7 @@ class PooledUnixHttp implements UnixHttp {
       signal?.removeEventListener("abort", call.cancel);
       this.#calls.delete(call);
       if (this.#calls.size === 0) {
-        clearTimeout(this.#timer);
+        this.#timer?.[Symbol.dispose]();
         this.#timer = undefined;
       }
       peer.pending--;
@@ -122,8 +122,6 @@ class PooledUnixHttp implements UnixHttp {
   readonly #cancelLate = (): void => {
     const nowMs = performance.now();
     for (const call of this.#calls) if (nowMs >= call.deadlineMs) call.cancel();
-    const remainingMs = [...this.#calls].map(({ deadlineMs }) => deadlineMs - nowMs);
-    this.#timer = setTimeout(this.#cancelLate, Math.min(DEADLINE_CHECK_MS, ...remainingMs));
   };
 
   async #run(peer: Peer, call: Call): Promise<UnixHttpResult> {
