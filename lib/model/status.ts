@@ -29,7 +29,7 @@ export function optionalFields<Schema extends v.GenericSchema, Name extends stri
 
 const text = v.string();
 const count = v.pipe(v.number(), v.minValue(0));
-/** A wall time (ms). JSON documents have it in RFC 3339, without `Ms` in its name. */
+/** A wall time (ms). Documents have it in RFC 3339, and its name without `Ms`. */
 export const wallTimeMs = v.number();
 const durationMs = v.pipe(v.number(), v.description("A duration in milliseconds."));
 const reason = v.picklist(Object.keys(REASON_CODES) as ReasonCode[]);
