@@ -32,6 +32,7 @@ export {
   statusDocument,
   type StatusReply,
   withTextTimes,
+  withTimesInMs,
 } from "./status_document.ts";
 export { redact, redactText } from "./redact.ts";
 
