@@ -18,8 +18,8 @@ import {
   disabledProvider,
   labelsProvider,
 } from "../../../lib/providers/mod.ts";
-import { CredentialHelpers, DockerProvider } from "../../../lib/providers/docker/mod.ts";
-import { KubeletProvider } from "../../../lib/providers/exec_plugin/mod.ts";
+import { CredentialHelpers, DockerProvider } from "../../../lib/providers/mod.ts";
+import { KubeletProvider } from "../../../lib/providers/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { answered } from "../../fakes/kube_http.ts";
@@ -137,7 +137,7 @@ function fromAccount(
       clock: new FakeClock(),
       random: new FakeRandom(),
       observer: new FakeObserver(),
-      accounts: () => Promise.resolve(accounts),
+      accounts: () => accounts,
     }),
   );
 }
