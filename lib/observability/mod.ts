@@ -25,6 +25,7 @@ export {
   statusDocument,
   type StatusReply,
   withTextTimes,
+  withTimesInMs,
 } from "./status_document.ts";
 export { redact, redactText } from "./redact.ts";
 

@@ -28,15 +28,21 @@ export function withTextTimes(document: object): object {
   });
 }
 
-/** Returns the status and the health in the JSON of {@linkcode statusDocument}. */
-export function parseStatusDocument(document: object): StatusReply {
-  const { health, ...status } = renamed(
+/** Returns a document of {@linkcode withTextTimes} with its times in milliseconds again. */
+export function withTimesInMs<T extends object>(document: object): T {
+  return renamed(
     document,
     (name, value) =>
       DOCUMENT_TIME.test(name) && typeof value === "string"
         ? [`${name}Ms`, Date.parse(value)]
         : undefined,
-  ) as unknown as AgentStatus & { readonly health: HealthView };
+  ) as T;
+}
+
+/** Returns the status and the health in the JSON of {@linkcode statusDocument}. */
+export function parseStatusDocument(document: object): StatusReply {
+  type Document = AgentStatus & { readonly health: HealthView };
+  const { health, ...status } = withTimesInMs<Document>(document);
   return { status, health };
 }
 

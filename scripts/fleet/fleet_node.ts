@@ -11,6 +11,7 @@ import { Backoff } from "../../lib/model/mod.ts";
 import { CredentialStore } from "../../lib/credentials/mod.ts";
 import type { TokenShape } from "./shapes.ts";
 import type { TokenService } from "./token_service.ts";
+import { selectFirst } from "../../tests/fakes/selector.ts";
 import { SeededRandom, type VirtualClock } from "./virtual_time.ts";
 
 const IMAGE = parseImageReference("registry.example.com/team/app:v1");
@@ -68,8 +69,8 @@ export class FleetNode {
       resolve: (request) => Promise.resolve(this.#resolve(request)),
     };
     const stages = () => ({ resolver });
-    const context = { store: this.#store, observer, clock, mounts: new Mounts(), stages };
-    this.#renewals = new Renewals(context, () => {});
+    const parts = { store: this.#store, observer, clock, mounts: new Mounts(), stages };
+    this.#renewals = new Renewals({ ...parts, selector: selectFirst }, () => {});
   }
 
   /** Renews due entries; returns the time of the next renewal (ms since the start). */

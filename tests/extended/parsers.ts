@@ -7,8 +7,7 @@ import { loadConfig } from "../../lib/config/mod.ts";
 import { redactText } from "../../lib/observability/redact.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../lib/platform/mod.ts";
 import { inUseDelayMs } from "../../lib/delivery/mod.ts";
-import { rewriteConfigText } from "../../lib/delivery/config_text.ts";
-import { consumerOf } from "../../lib/delivery/consumer.ts";
+import { rewriteConfigText } from "../../lib/delivery/deliverer.ts";
 import { mirrorsOf } from "../../lib/discovery/approved_hosts.ts";
 import { listedBySystemApi, listRootFolder } from "../../lib/discovery/listed.ts";
 import {
@@ -51,7 +50,6 @@ export interface TextParser {
   readonly parse: (text: string) => unknown;
 }
 
-const { sections: SECTIONS } = consumerOf({ configApi: "supported" }, "fusedev");
 const BASIC = { kind: "basic", username: "u", password: new Secret("p") } as const;
 
 function json(text: string): Record<string, unknown> {
@@ -158,7 +156,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     return readPullSecret({ metadata: { name: "a", namespace: "b" }, data });
   }),
   never("registryOfKey", registryOfKey),
-  never("rewriteConfigText", (text) => rewriteConfigText(text, SECTIONS, BASIC, true)),
+  never("rewriteConfigText", (text) => rewriteConfigText(text, BASIC, true)),
   never("listRootFolder", rootFolder),
   never("mirrorsOf", (text) => {
     try {
