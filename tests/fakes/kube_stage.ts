@@ -39,7 +39,7 @@ export function informerContext(
 }
 
 /** The Kubernetes providers of the node `one` with a fake API server. */
-export async function kubeStage(answer: FakeKubeHttp["answer"]) {
+export function kubeStage(answer: FakeKubeHttp["answer"]) {
   const http = new FakeKubeHttp(answer);
   const options = connectionOptions();
   const { clock } = options;

@@ -2,7 +2,6 @@ import {
   type Candidate,
   type Clock,
   comparePatterns,
-  type Credential,
   type CredentialRequest,
   defined,
   ImagePattern,

@@ -87,7 +87,7 @@ async function fromPlugin(result: ProcessResult | string): Promise<readonly Reas
 async function fromKube(
   answer: KubeHttpResponse | KubeHttpFailure,
 ): Promise<readonly ReasonCode[]> {
-  using stage = await kubeStage(() => answer);
+  using stage = kubeStage(() => answer);
   return await reasonsOf(stage.kube.secrets());
 }
 

@@ -18,7 +18,7 @@ function cluster(path: string) {
 }
 
 Deno.test("Kube.staleWatches: returns nothing before the first request, nor while watches succeed", async () => {
-  using stage = await kubeStage(cluster);
+  using stage = kubeStage(cluster);
   const { kube } = stage;
   deepEqual(kube.staleWatches(), []);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");
@@ -26,7 +26,7 @@ Deno.test("Kube.staleWatches: returns nothing before the first request, nor whil
 });
 
 Deno.test("Kube.staleWatches: returns the watches of an unreachable server until it is reachable", async () => {
-  using stage = await kubeStage(() => UNREACHABLE);
+  using stage = kubeStage(() => UNREACHABLE);
   const { kube, http, clock } = stage;
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "failed");
   deepEqual(kube.staleWatches().map(({ subject, reason }) => [subject, reason]), [
@@ -44,7 +44,7 @@ Deno.test("Kube.staleWatches: returns the watches of an unreachable server until
 });
 
 Deno.test("Kube.staleWatches: returns nothing for secrets that are polled because RBAC forbids watches", async () => {
-  using stage = await kubeStage(cluster);
+  using stage = kubeStage(cluster);
   const { kube, http } = stage;
   http.refuse = () => answered({}, 403);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");
@@ -52,7 +52,7 @@ Deno.test("Kube.staleWatches: returns nothing for secrets that are polled becaus
 });
 
 Deno.test("KubeSecretProvider: reads the secret again for a request that needs a newer credential", async () => {
-  using stage = await kubeStage(cluster);
+  using stage = kubeStage(cluster);
   const { kube, http, clock } = stage;
   const provide = async (newerThanMs?: number) => {
     const request = requestFor("reg.io/app:1", defined({ newerThanMs }));
