@@ -21,8 +21,7 @@ import {
   createUnixHttp,
   removeTemporaryFiles,
 } from "../platform/mod.ts";
-import { PushedCredentials, type PushTarget } from "../providers/mod.ts";
-import type { ReloadOutcome } from "../providers/exec_plugin/mod.ts";
+import { PushedCredentials, type PushTarget, type ReloadOutcome } from "../providers/mod.ts";
 import { Reconciler, type ReconcileStages } from "../reconciler/mod.ts";
 import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
 import type { ApiParts } from "./api_backend.ts";

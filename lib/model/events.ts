@@ -1,10 +1,13 @@
 import type { ConfigProblem } from "./errors.ts";
 import type { DaemonState, DeliveryOutcome, DeliveryState } from "./instance.ts";
-import type { ProviderName, ProviderNote, ReasonCode } from "./provider.ts";
+import type {
+  ExecutionResult,
+  ProviderName,
+  ProviderNote,
+  ProviderOutcome,
+  ReasonCode,
+} from "./provider.ts";
 import type { VerdictKind } from "./registry.ts";
-
-/** Result of an execution of a plugin or credential helper. */
-export type ExecutionResult = "success" | "none" | "failure" | "timeout";
 
 /** Code of a `warning` event, which has no further fields. */
 export type WarningCode =
@@ -30,7 +33,7 @@ export type AgentEvent =
     readonly kind: "provider-queried";
     readonly provider: ProviderName;
     readonly image: string;
-    readonly outcome: "found" | "none" | "failed";
+    readonly outcome: ProviderOutcome["kind"];
     readonly reason: ReasonCode;
     readonly detail?: string;
     readonly durationMs: number;

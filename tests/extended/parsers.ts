@@ -25,16 +25,16 @@ import {
   type UnixHttp,
 } from "../../lib/model/mod.ts";
 import { isAllowedHost } from "../../lib/observability/app.ts";
-import { credentialsOf, findAuth, parseDockerConfig } from "../../lib/providers/docker/mod.ts";
-import { readPluginResponse } from "../../lib/providers/exec_plugin/mod.ts";
+import { credentialsOf, findAuth, parseDockerConfig } from "../../lib/providers/mod.ts";
+import { readPluginResponse } from "../../lib/providers/mod.ts";
 import { readProviderConfig } from "../../lib/providers/exec_plugin/provider_config.ts";
 import { readHelperResult } from "../../lib/providers/docker/credential_helper.ts";
 import { readGoYaml } from "../../lib/formats/go_yaml.ts";
-import { ExecAuthenticator } from "../../lib/providers/kubernetes/exec_credential.ts";
+import { ExecAuthenticator } from "../../lib/providers/kubernetes/connection.ts";
 import { readKubeconfig } from "../../lib/providers/kubernetes/kubeconfig.ts";
 import { readPod } from "../../lib/providers/kubernetes/node_pods.ts";
 import { readPullSecret } from "../../lib/providers/kubernetes/secret_provider.ts";
-import { parseChallenges, readTokenResponse } from "../../lib/verification/registry_protocol.ts";
+import { parseChallenges, readTokenResponse } from "../../lib/verification/probe.ts";
 import { registryOfKey } from "../../lib/providers/docker/secret_keyring.ts";
 import { registryOf } from "../../lib/cri/cri_messages.ts";
 import { PullCredentialCache } from "../../lib/cri/mod.ts";
