@@ -176,7 +176,7 @@ export function recordAfterDelivery(
   const storedAtMs = kind === "unchanged" ? before.storedAtMs ?? now.wallMs : now.wallMs;
   const wasWritten = file.kind === "written" ? now.wallMs : undefined;
   return defined({
-    state: stateAfter(outcome),
+    state: STATE_AFTER[kind],
     detail: detailAfter(outcome),
     currentAuth: isStored ? delivered.auth : before.currentAuth,
     file,
@@ -247,21 +247,14 @@ export function candidateInNydusd(
   return defined({ credential, origin, fetchedAtMs: nowMs, expiresAtMs, watched: true });
 }
 
-function stateAfter({ kind }: DeliveryOutcome): DeliveryState {
-  switch (kind) {
-    case "delivered":
-    case "unchanged":
-      return "stored";
-    case "rejected":
-      return "refused";
-    case "file-only":
-    case "unreachable":
-    case "unsupported":
-      return kind;
-    default:
-      return kind satisfies never;
-  }
-}
+const STATE_AFTER: Readonly<Record<DeliveryOutcome["kind"], DeliveryState>> = {
+  delivered: "stored",
+  unchanged: "stored",
+  rejected: "refused",
+  "file-only": "file-only",
+  unreachable: "unreachable",
+  unsupported: "unsupported",
+};
 
 function detailAfter(outcome: DeliveryOutcome): string | undefined {
   if (outcome.file.kind === "failed") {

@@ -383,14 +383,9 @@ export class Triggers {
     if (this.#pending === undefined && ms > 0) {
       using woken = new Deadline(undefined, signal);
       this.#wake = () => woken.abort();
-      try {
-        await this.#clock.sleep(ms, woken);
-      } catch (error) {
-        signal?.throwIfAborted();
-        if (!woken.signal.aborted) throw error;
-      } finally {
-        this.#wake = undefined;
-      }
+      await this.#clock.sleep(ms, woken).catch(() => {}); // only aborted
+      this.#wake = undefined;
+      signal?.throwIfAborted();
     }
     const reason = this.#pending;
     this.#pending = undefined;
