@@ -21,8 +21,7 @@ import {
   createUnixHttp,
   removeTemporaryFiles,
 } from "../platform/mod.ts";
-import { PushedCredentials, type PushTarget } from "../providers/mod.ts";
-import type { ReloadOutcome } from "../providers/exec_plugin/mod.ts";
+import { PushedCredentials, type PushTarget, type ReloadOutcome } from "../providers/mod.ts";
 import { Reconciler, type ReconcileStages } from "../reconciler/mod.ts";
 import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
 import type { ApiParts } from "./api_backend.ts";
@@ -107,7 +106,7 @@ export async function createAgent(
     async reconfigure(next) {
       const before = current;
       current = await buildParts(context, observer, shared, next, before);
-      store.reconfigure(next.renewal, clock.wallMs());
+      store.settings = next.renewal;
       reconciler.replace(current.stages);
       await criProxy.apply(next.providers.cri);
       await before[Symbol.asyncDispose]();

@@ -2,7 +2,7 @@ import { basename, dirname, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import type { ConfigProblem, Daemon, FileStat, NodeView } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { providerConfigPaths } from "../providers/exec_plugin/mod.ts";
+import { providerConfigPaths } from "../providers/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { discoverOnce } from "./explanation.ts";
 import { findProcesses, type FoundProcess } from "./processes.ts";

@@ -8,7 +8,7 @@ import {
   type RafsInstance,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { credentialsOf, type DockerConfig, findAuth } from "../providers/docker/mod.ts";
+import { credentialsOf, type DockerConfig, findAuth } from "../providers/mod.ts";
 import { type CheckFindings, finding } from "./check_node.ts";
 import { findProcesses, flagOf, type FoundProcess } from "./processes.ts";
 

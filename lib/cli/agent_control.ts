@@ -1,8 +1,7 @@
-import { type Flags, loadClientConfig } from "../config/mod.ts";
+import { loadClientConfig } from "../config/mod.ts";
 import { AgentError, alignColumns, EXIT, parseImageReference, printable } from "../model/mod.ts";
-import type { Context } from "../platform/mod.ts";
 import { requireApi } from "./agent_client.ts";
-import { type OutputFormat, printJson } from "./output.ts";
+import { type CommandCall, type OutputFormat, printJson } from "./options.ts";
 
 interface Renewed {
   readonly images: readonly {
@@ -28,13 +27,9 @@ const RESULTS: Readonly<Record<Renewed["images"][number]["result"], string>> = {
  * @throws {AgentError} `usage` without exactly one of `ref` and `all`; as `requireApi` does.
  */
 export async function renew(
-  context: Context,
-  flags: Flags,
-  { ref, all, output }: {
-    readonly ref: string | undefined;
-    readonly all: boolean;
-    readonly output: OutputFormat;
-  },
+  { context, flags, args: [ref], options: { all = false, output } }: CommandCall<
+    { readonly all?: boolean; readonly output: OutputFormat }
+  >,
 ): Promise<number> {
   if ((ref === undefined) === !all) {
     throw new AgentError("usage", "renew: give either an image or --all");
@@ -69,13 +64,9 @@ export async function renew(
  * @throws {AgentError} `usage` without a level to set; as `requireApi` does.
  */
 export async function logLevel(
-  context: Context,
-  flags: Flags,
-  { action, level, output }: {
-    readonly action: "get" | "set";
-    readonly level: string | undefined;
-    readonly output: OutputFormat;
-  },
+  { context, flags, args: [action, level], options: { output } }: CommandCall<
+    { readonly output: OutputFormat }
+  >,
 ): Promise<number> {
   if (action === "set" && level === undefined) {
     throw new AgentError("usage", "log-level set: the level is missing");

@@ -8,7 +8,7 @@ import {
 import { type AgentConfig, type Flags, loadConfig } from "../config/mod.ts";
 import { AgentError, EXIT, printable } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { type OutputFormat, printJson } from "./output.ts";
+import { type OutputFormat, printJson } from "./options.ts";
 
 /**
  * `cri-proxy on|off|status`: routes pulls through the CRI proxy or past it, or prints where they

@@ -15,12 +15,11 @@ import {
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryApi, warnWithoutAgent } from "./agent_client.ts";
-import { type OutputFormat, printJson } from "./output.ts";
+import { type CommandCall, type OutputFormat, printJson } from "./options.ts";
 
 /** Options of `get`, and of `explain`. */
 export interface LookupOptions {
-  readonly ref: string;
-  readonly labels: readonly string[];
+  readonly label?: readonly string[];
   readonly validFor?: string;
   readonly output: OutputFormat;
 }
@@ -61,9 +60,11 @@ export interface LookupRequest {
  *
  * @throws {AgentError} `refused` when the agent returns an error.
  */
-export async function get(context: Context, flags: Flags, options: LookupOptions): Promise<number> {
+export async function get(
+  { context, flags, args: [ref], options }: CommandCall<LookupOptions>,
+): Promise<number> {
   const { host, clock } = context;
-  const request = lookupRequest(options);
+  const request = lookupRequest(ref, options);
   const { image, validForMs } = request;
   const lookup = await lookUp(context, flags, request);
   if (lookup.kind === "none") {
@@ -132,7 +133,10 @@ export async function withChain<T>(
  *
  * @throws {AgentError} `usage`, `invalid-reference` or `invalid-duration`.
  */
-export function lookupRequest({ ref, labels: pairs, validFor }: LookupOptions): LookupRequest {
+export function lookupRequest(
+  ref: string,
+  { label: pairs = [], validFor }: LookupOptions,
+): LookupRequest {
   const image = parseImageReference(ref);
   const labels = parseLabels(pairs);
   const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);

@@ -11,7 +11,7 @@ import {
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { type CommandDefinition, COMMANDS, HIDDEN_COMMANDS, versionLine } from "./commands.ts";
-import { configFlags, settingOptions } from "./settings.ts";
+import { configFlags, settingOptions } from "./options.ts";
 
 const DESCRIPTION = "Renews the registry credentials of lazily pulled (nydus) images.";
 const MAX_HELP_COLUMNS = 99;

@@ -3,7 +3,7 @@ import { ASSETS, MANUAL_TEMPLATE } from "../assets/mod.ts";
 import { AgentError, alignColumns, EXIT } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { COMPLETION_SCRIPTS } from "./completions.ts";
-import { isSetting } from "./settings.ts";
+import { isSetting } from "./options.ts";
 
 interface Text {
   readonly description: string;

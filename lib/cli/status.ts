@@ -29,15 +29,15 @@ import {
 } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
-import { colored, type OutputFormat, printJson, styleOf } from "./output.ts";
+import { colored, type CommandCall, type OutputFormat, printJson, styleOf } from "./options.ts";
 
 /** Options of `status`. */
 export interface StatusOptions {
   readonly output: OutputFormat;
   /** Print only the summary. */
-  readonly brief: boolean;
+  readonly brief?: boolean;
   /** Wait until the agent is ready. */
-  readonly wait: boolean;
+  readonly wait?: boolean;
   /** Limit of the wait, such as `30s`. */
   readonly timeout: string;
 }
@@ -56,10 +56,9 @@ const WAIT_INTERVAL_MS = 500;
  * health level, or 1 when no agent answers, or when it is not ready within the timeout of a wait.
  */
 export async function status(
-  context: Context,
-  flags: Flags,
-  { output, brief, wait, timeout }: StatusOptions,
+  { context, flags, options }: CommandCall<StatusOptions>,
 ): Promise<number> {
+  const { output, brief, wait, timeout } = options;
   const { host, clock } = context;
   const timeoutMs = parseDurationMs(timeout);
   const config = await loadConfigForStatus(context, flags);

@@ -1,11 +1,12 @@
 import { dirname, resolve } from "@std/path";
 import { addressOf, dockerConfigPath, runChecks } from "../agent/mod.ts";
 import { BUILD_INFO } from "../assets/mod.ts";
-import type { AgentConfig, Flags } from "../config/mod.ts";
+import type { AgentConfig } from "../config/mod.ts";
 import { type AgentError, Deadline, EXIT, messageOf } from "../model/mod.ts";
 import { redact, redactText, statusDocument, type StatusReply } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
+import type { CommandCall } from "./options.ts";
 import { loadConfigForStatus } from "./status.ts";
 
 const METRICS_TIMEOUT_MS = 5_000;
@@ -22,9 +23,7 @@ const JOURNAL: Pick<Parameters<Context["processRunner"]["run"]>[0], "path" | "ar
  * @throws {AgentError} `io` when the archive cannot be written.
  */
 export async function supportBundle(
-  context: Context,
-  flags: Flags,
-  file: string | undefined,
+  { context, flags, args: [file] }: CommandCall,
 ): Promise<number> {
   const { host, clock, files } = context;
   const nowMs = clock.wallMs();

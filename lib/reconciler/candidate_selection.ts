@@ -18,7 +18,7 @@ import {
   type SelectionRequest,
 } from "../verification/mod.ts";
 import type { Renewal, StoreEntry } from "../credentials/mod.ts";
-import type { RenewalContext, Selector } from "./context.ts";
+import type { RenewalContext } from "./context.ts";
 import { candidateInNydusd, decodeCurrentAuth, type Mount } from "./mounts.ts";
 
 /** What to do with a resolution: use a new credential, or keep the current one. */
@@ -55,8 +55,6 @@ export async function resolveEntry(
   if (winner === undefined) return { resolution };
   const { provider, candidates: [candidate] } = winner;
   const first = { kind: "use", provider, candidate } as const;
-  const { selector } = context;
-  if (selector === undefined) return { resolution, decision: first };
   const mounts = context.mounts.of(subjectKey(entry.image));
   const inUse = candidateInUse(context, entry);
   const offered = candidatesOf(resolution);
@@ -72,7 +70,7 @@ export async function resolveEntry(
   }
   const target = probeTargetOf(entry.image, mounts);
   const request = defined({ image: entry.image, target, readsRefused, offered, inUse });
-  const selection = await select(selector, request, options);
+  const selection = await select(context.selector, request, options);
   return { resolution, decision: decisionOf(entry, selection, context.observer) };
 }
 
@@ -99,7 +97,7 @@ export function candidateInUse(
 
 /** When all candidates are refused, requests all providers, then newer than cached credentials. */
 async function select(
-  selector: Selector,
+  selector: RenewalContext["selector"],
   request: SelectionRequest,
   { resolve, requestedAtMs, readsRefused, signal }: DecisionOptions,
 ): Promise<Selection> {

@@ -9,7 +9,7 @@ import {
   type NodeView,
   type Observer,
 } from "../model/mod.ts";
-import type { ReconcilerContext, ReconcilerOptions, ReconcileStages } from "./context.ts";
+import type { ReconcilerContext, ReconcileStages, TriggerReason } from "./context.ts";
 import { Deliveries } from "./deliveries.ts";
 import { daemonStatus, Mounts } from "./mounts.ts";
 import { OnDemandRequests } from "./on_demand.ts";
@@ -53,22 +53,23 @@ export class Reconciler {
     | { readonly atMs: number; readonly monotonicMs: number; readonly durationMs: number }
     | undefined;
 
-  constructor(options: ReconcilerOptions, stages: ReconcileStages) {
+  /** @param options The parts that a reload does not replace. */
+  constructor(
+    options: Omit<ReconcilerContext, "mounts" | "stages" | "wake">,
+    stages: ReconcileStages,
+  ) {
     this.#stages = stages;
     this.#triggers = new Triggers(options.clock);
-    const context = { ...options, mounts: new Mounts(), stages: () => this.#stages };
+    const wake = (reason?: TriggerReason) => this.#triggers.wake(reason);
+    const context = { ...options, mounts: new Mounts(), stages: () => this.#stages, wake };
     this.#context = context;
+    this.#deliveries = new Deliveries(context);
     this.#renewals = new Renewals(context, (key) => {
       this.#deliveries.schedule(key);
-      this.#triggers.nudge();
+      wake();
     });
     this.onDemand = new OnDemandRequests(context, this.#renewals);
-    this.#deliveries = new Deliveries(context, () => this.#triggers.nudge());
-    this.#reads = new ReadMonitor(
-      context,
-      this.#renewals,
-      () => this.#triggers.fire("reads-failing"),
-    );
+    this.#reads = new ReadMonitor(context, this.#renewals);
   }
 
   /**
@@ -150,14 +151,9 @@ export class Reconciler {
   #updateStore(): void {
     const { store, clock, observer } = this.#context;
     const { subjects } = this.#context.mounts;
-    const nowMs = clock.wallMs();
-    for (const [key, subject] of subjects) {
-      if (store.ensure(subject, nowMs)) continue;
-      const text = `failed to add ${key} to the store: it is full; its credential is not renewed`;
-      observer.notify({ kind: "warning", code: "store-full", text });
-    }
+    for (const subject of subjects.values()) store.ensure(subject);
     const minAgeMs = store.settings.refreshIntervalMs / 2;
-    for (const { text, endpoint } of store.evict(subjects, nowMs, minAgeMs)) {
+    for (const { text, endpoint } of store.evict(subjects, clock.wallMs(), minAgeMs)) {
       const fields = defined({ image: text, endpoint: endpoint?.text });
       observer.notify({ kind: "credential-evicted", ...fields });
     }
@@ -171,7 +167,7 @@ export class Reconciler {
 
   /** Triggers a pass, for example because a socket appeared or on user request. */
   trigger(reason: TriggerReason): void {
-    this.#triggers.fire(reason);
+    this.#triggers.wake(reason);
   }
 
   /** Renews all images, or one, because a source changed. */
@@ -182,7 +178,7 @@ export class Reconciler {
   /** Handles a change of a daemon's configuration file. */
   fileTouched(path: string): void {
     this.#deliveries.invalidateFile(path);
-    this.#triggers.fire("node-changed");
+    this.#triggers.wake("node-changed");
   }
 
   /** Replaces the stages after a reload and reconciles. */
@@ -190,7 +186,7 @@ export class Reconciler {
     this.#stages = stages;
     this.#nextAtMs = 0;
     this.recheck();
-    this.#triggers.fire("requested");
+    this.#triggers.wake("requested");
   }
 
   /** Returns the status of all images and daemons, without secrets. */
@@ -235,14 +231,11 @@ export class Reconciler {
   /** Returns how long to wait until a pass, a renewal or the retry of a delivery is due. */
   #waitMs(): number {
     const { clock, store, mounts } = this.#context;
-    const retryAtMs = mounts.nextRetryAtMs();
-    if (retryAtMs !== undefined) {
-      const earliestMs = Math.max(retryAtMs, this.#startedAtMs + RETRY_INTERVAL_MS);
-      this.#nextAtMs = Math.min(this.#nextAtMs, earliestMs);
-    }
+    const retryAtMs = Math.max(mounts.nextRetryAtMs(), this.#startedAtMs + RETRY_INTERVAL_MS);
+    this.#nextAtMs = Math.min(this.#nextAtMs, retryAtMs);
     const passMs = this.#nextAtMs - clock.monotonicMs();
-    const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextDueAtMs() : undefined;
-    const renewalMs = (dueAtMs ?? Infinity) - clock.wallMs();
+    const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextDueAtMs() : Infinity;
+    const renewalMs = dueAtMs - clock.wallMs();
     return Math.max(0, Math.min(passMs, renewalMs, store.settings.refreshIntervalMs));
   }
 }
@@ -278,9 +271,6 @@ export function reportViewChanges(before: NodeView, after: NodeView, observer: O
   }
 }
 
-/** Why a reconcile starts: the interval, or an event. */
-type TriggerReason = "start" | "interval" | "node-changed" | "reads-failing" | "requested";
-
 /** Wakes the reconcile loop. The first trigger that fires while the loop is busy is kept. */
 export class Triggers {
   readonly #clock: Clock;
@@ -291,18 +281,13 @@ export class Triggers {
     this.#clock = clock;
   }
 
-  /** Triggers a reconcile. */
-  fire(reason: TriggerReason): void {
+  /** Triggers a reconcile; without a reason only ends the wait. */
+  wake(reason?: TriggerReason): void {
     this.#pending ??= reason;
     this.#wake?.();
   }
 
-  /** Wakes a waiting loop without a reconcile, so that it calculates its wait again. */
-  nudge(): void {
-    this.#wake?.();
-  }
-
-  /** Resolves to the trigger; to undefined after `ms` or when nudged. Rejects when aborted. */
+  /** Resolves to the trigger; to undefined after `ms` or without one. Rejects when aborted. */
   async wait(ms: number, { signal }: CallOptions = {}): Promise<TriggerReason | undefined> {
     signal?.throwIfAborted();
     if (this.#pending === undefined && ms > 0) {

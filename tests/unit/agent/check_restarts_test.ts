@@ -2,7 +2,7 @@ import { deepEqual } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/agent/check_node.ts";
 import { checkMountedCredentials, checkRestarts } from "../../../lib/agent/check_restarts.ts";
 import { type NodeView, parseImageReference, Secret } from "../../../lib/model/mod.ts";
-import { parseDockerConfig } from "../../../lib/providers/docker/mod.ts";
+import { parseDockerConfig } from "../../../lib/providers/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeProcessRunner } from "../../fakes/process.ts";
 

@@ -5,7 +5,7 @@ import { LEVEL_EXIT, status, statusText } from "../../../lib/cli/status.ts";
 import { listenUnix } from "../../../lib/platform/mod.ts";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { healthOf, statusDocument, type StatusReply } from "../../../lib/observability/mod.ts";
-import { styleOf } from "../../../lib/cli/output.ts";
+import { styleOf } from "../../../lib/cli/options.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeHost } from "../../fakes/host.ts";
@@ -38,7 +38,8 @@ async function ran(
   });
   const options = { brief: false, wait: false, output: "text" as const, timeout: "10s", ...given };
   const context = { host, clock, files: new FakeFiles() } as unknown as Context;
-  const ended = status(context, {}, options).finally(() => Deno.remove(dir, { recursive: true }));
+  const call = { context, flags: {}, options } as Parameters<typeof status>[0];
+  const ended = status(call).finally(() => Deno.remove(dir, { recursive: true }));
   let isOver = false;
   ended.catch(() => {}).finally(() => isOver = true);
   while (!isOver) {

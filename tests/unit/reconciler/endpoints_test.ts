@@ -13,6 +13,7 @@ import {
 import { Reconciler } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
+import { selectFirst } from "../../fakes/selector.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -76,7 +77,7 @@ class Stage {
     const { store, observer, clock } = this;
     const inUseDelayMs = () => 0;
     this.reconciler = new Reconciler(
-      { store, observer, clock, inUseDelayMs },
+      { store, observer, clock, inUseDelayMs, selector: selectFirst },
       this.#stages(unapprovedHostPolicy),
     );
   }
