@@ -9,11 +9,11 @@ import {
   type FileSystem,
   type ImageReference,
   joinNames,
-  parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
   type ReasonCode,
   tokenExpiryOf,
+  tryParseImageTarget,
 } from "../../model/mod.ts";
 import type { CredentialHelpers } from "./credential_helper.ts";
 import {
@@ -22,10 +22,11 @@ import {
   type DockerConfig,
   dockerServer,
   findAuth,
+  findEntries,
   helperFor,
   parseDockerConfig,
+  patternOfKey,
 } from "./docker_config.ts";
-import { SecretKeyring } from "./secret_keyring.ts";
 
 /** Dependencies of {@linkcode DockerProvider}. */
 export interface DockerProviderOptions {
@@ -176,15 +177,14 @@ function fromAuths(
  * that one, another may be accepted.
  */
 function otherEntries({ auths }: DockerConfig, { text }: ImageReference, used: string) {
-  if (auths.size < 2) return [];
-  const entries = [...auths].map(([key, auth]) => ({ key, credentials: credentialsOf(auth) }));
-  const keyring = new SecretKeyring([{ namespace: "", name: "", entries, problems: [] }]);
-  try {
-    return keyring.find(parseImageTarget(text)).map(({ entry }) => entry)
-      .filter(({ key }) => key !== used);
-  } catch {
-    return []; // an image that does not parse matches no key
-  }
+  const target = auths.size < 2 ? undefined : tryParseImageTarget(text);
+  if (target === undefined) return [];
+  const entries = [...auths].flatMap(([key, auth]) => {
+    const pattern = patternOfKey(key);
+    return pattern === undefined ? [] : [{ key, pattern, credentials: credentialsOf(auth) }];
+  });
+  return findEntries([{ entries }], target).map(({ entry }) => entry)
+    .filter(({ key }) => key !== used);
 }
 
 function noEntryNotes(
