@@ -82,7 +82,6 @@ export class CredentialHelpers {
       ...this.#options,
       name,
       kind: "helper",
-      cacheKeyType: "Registry",
       semaphore: new Semaphore(MAX_PARALLEL_PER_HELPER),
     });
     setNewest(this.#programs, name, program, MAX_HELPERS);

@@ -34,8 +34,6 @@ export interface DockerProviderOptions {
   readonly files: FileSystem;
   readonly clock: Clock;
   readonly helpers: CredentialHelpers;
-  /** The instance before a reload: the last valid configuration of the same file is kept. */
-  readonly before?: DockerProvider;
 }
 
 /** The last valid configuration, and the wall time at which its text was first read. */
@@ -56,10 +54,8 @@ export class DockerProvider implements CredentialProvider {
   readonly #options: DockerProviderOptions;
   #loaded: LoadedConfig | undefined;
 
-  constructor({ before, ...options }: DockerProviderOptions) {
-    this.#options = options; // without `before`, which would keep all earlier instances in memory
-    if (before === undefined || before.#options.configPath !== options.configPath) return;
-    this.#loaded = before.#loaded;
+  constructor(options: DockerProviderOptions) {
+    this.#options = options;
   }
 
   async provide(request: CredentialRequest): Promise<ProviderOutcome> {

@@ -223,12 +223,8 @@ interface SecretCandidate {
 
 /** Returns each credential once, under its most specific key. */
 function distinct(found: readonly SecretCandidate[]): readonly SecretCandidate[] {
-  const byFingerprint = new Map<string, SecretCandidate>();
-  for (const one of found) {
-    const fingerprint = credentialFingerprint(one.candidate.credential);
-    if (!byFingerprint.has(fingerprint)) byFingerprint.set(fingerprint, one);
-  }
-  return [...byFingerprint.values()];
+  const groups = Map.groupBy(found, ({ candidate }) => credentialFingerprint(candidate.credential));
+  return [...groups.values()].flatMap(([first]) => first ?? []);
 }
 
 /**
