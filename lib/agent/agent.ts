@@ -27,8 +27,7 @@ import { Reconciler, type ReconcileStages } from "../reconciler/mod.ts";
 import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
 import type { ApiParts } from "./api_backend.ts";
 import { defaultNodeName, type OpenChain, openChain } from "./chain.ts";
-import { CriProxy } from "./cri_proxy.ts";
-import { pullCachePath } from "./cri_proxy_link.ts";
+import { CriProxy, pullCachePath } from "./cri_proxy.ts";
 import { approvedHostsOf } from "./explanation.ts";
 
 /** The agent without its listeners: what `run` owns, and a reload changes. */

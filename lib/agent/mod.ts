@@ -9,13 +9,7 @@
 export { attemptText } from "./api_backend.ts";
 export { dockerConfigPath, openChain } from "./chain.ts";
 export { addressOf, runChecks } from "./checks.ts";
-export {
-  describeLinkState,
-  type LinkedCriProxy,
-  readLinkState,
-  switchOff,
-  switchOn,
-} from "./cri_proxy_link.ts";
+export { isSwitchedOff, offMarker } from "./cri_proxy.ts";
 export {
   type ExplainedCandidate,
   type ExplainedLocation,
