@@ -8,6 +8,7 @@
  */
 export { attemptText } from "./api_backend.ts";
 export { dockerConfigPath, openChain } from "./chain.ts";
+export { findKubelet, flagOf } from "./check_host.ts";
 export { addressOf, runChecks } from "./checks.ts";
 export { isSwitchedOff, offMarker } from "./cri_proxy.ts";
 export {
@@ -17,5 +18,4 @@ export {
   explainImage,
   type Explanation,
 } from "./explanation.ts";
-export { findKubelet, flagOf } from "./processes.ts";
 export { run } from "./run.ts";
