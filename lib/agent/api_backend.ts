@@ -1,11 +1,4 @@
-import type {
-  ApiAgent,
-  ApiCredential,
-  ApiLifetime,
-  ApiLookup,
-  ApiPut,
-  ApiTarget,
-} from "../api/mod.ts";
+import type { ApiAgent, ApiCredential, ApiLifetime, ApiLookup, ApiPut } from "../api/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import {
   AgentError,
@@ -53,7 +46,7 @@ export function createApiBackend(
       const { answer, attempts } = await onDemand.credential(requestOf(lookup), options);
       return { why: attempts.map(attemptText), ...(answer && { found: credentialOf(answer) }) };
     },
-    put(target, given, lifetime) {
+    put(target, { credential, labels = {} }, lifetime) {
       if (!config().providers.labels.enabled) {
         throw new AgentError(
           "usage",
@@ -65,10 +58,10 @@ export function createApiBackend(
         throw new AgentError("usage", "failed to store the credential: it has already expired");
       }
       const expiry = defined({ validUntilMs });
-      return putOf(pushed.put(putTarget(target), credentialFrom(given), expiry));
+      return putOf(pushed.put(target, credential ?? credentialIn(labels), expiry));
     },
     puts: () => pushed.list().map(putOf),
-    forget: (target) => pushed.forget(putTarget(target)),
+    forget: (target) => pushed.forget(target),
     refused: ({ image }, fingerprint, options) => onDemand.refused(image, fingerprint, options),
     explain: (lookup) => explainImage(context, config(), chain(), requestOf(lookup)),
     status: () => ({ ...health.status(), health: health.view() }),
@@ -97,20 +90,10 @@ function credentialOf({ candidate, ...rest }: CredentialAnswer): ApiCredential {
   return { ...rest, ...defined({ credential, origin, account, ...times }) };
 }
 
-function putTarget(target: ApiTarget): PushedCredential["target"] {
-  return target.kind === "image" ? target : { kind: target.kind, registry: target.registry };
-}
-
-function credentialFrom(given: Parameters<ApiAgent["put"]>[1]): Credential {
-  if (isCredential(given)) return given;
-  const credential = labelsCredential(given);
+function credentialIn(labels: Readonly<Record<string, string>>): Credential {
+  const credential = labelsCredential(labels);
   if (typeof credential !== "string") return credential;
   throw new AgentError("usage", `failed to read labels: ${REASON_CODES[credential]}`);
-}
-
-/** All values of labels are strings; a credential contains a `Secret`. */
-function isCredential(given: Parameters<ApiAgent["put"]>[1]): given is Credential {
-  return Object.values(given).some((value) => typeof value !== "string");
 }
 
 function putOf({ target, credential, putAtMs, validUntilMs }: PushedCredential): ApiPut {

@@ -62,7 +62,10 @@ export interface ApiAgent {
   /** @throws {AgentError} `usage` if the configuration does not allow pushed credentials. */
   put(
     target: ApiTarget,
-    given: Credential | Readonly<Record<string, string>>,
+    given: {
+      readonly credential?: Credential;
+      readonly labels?: Readonly<Record<string, string>>;
+    },
     lifetime: ApiLifetime,
   ): ApiPut;
   puts(): readonly ApiPut[];

@@ -74,7 +74,7 @@ export const ROUTES: readonly Route<never>[] = [
     body: "put",
     response: "put",
     handle(agent, { credential, labels, ...body }) {
-      const given = credential === undefined ? labels ?? {} : credentialOf(credential);
+      const given = defined({ credential: credential && credentialOf(credential), labels });
       return agent.put(targetOf(body), given, lifetimeOf(body));
     },
   }),

@@ -3,7 +3,7 @@
  *
  * @module
  */
-export { CredentialHelpers, type CredentialHelpersOptions } from "./credential_helper.ts";
+export { CredentialHelpers } from "./credential_helper.ts";
 export {
   credentialsOf,
   type DockerConfig,
