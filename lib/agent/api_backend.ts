@@ -1,5 +1,4 @@
 import type { ApiAgent, ApiCredential, ApiLifetime, ApiLookup, ApiPut } from "../api/mod.ts";
-import type { AgentConfig } from "../config/mod.ts";
 import {
   AgentError,
   type Credential,
@@ -10,29 +9,16 @@ import {
 } from "../model/mod.ts";
 import type { LogLevel } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import {
-  type CredentialChain,
-  labelsCredential,
-  type PushedCredential,
-  type PushedCredentials,
-} from "../providers/mod.ts";
-import type { CredentialAnswer, OnDemandRequests } from "../reconciler/mod.ts";
+import { labelsCredential, type PushedCredential } from "../providers/mod.ts";
+import type { CredentialAnswer } from "../reconciler/mod.ts";
+import type { Agent } from "./agent.ts";
 import { explainImage } from "./explanation.ts";
 import type { NodeHealth } from "./listeners.ts";
-
-/** Parts of the agent that the local API uses. */
-export interface ApiParts {
-  readonly config: () => AgentConfig;
-  readonly chain: () => CredentialChain;
-  readonly onDemand: OnDemandRequests;
-  readonly pushed: PushedCredentials;
-  readonly reconcile: () => void;
-}
 
 /** Adapts the running agent to the port of the local API. */
 export function createApiBackend(
   context: Context,
-  { config, chain, onDemand, pushed, reconcile }: ApiParts,
+  { config, chain, onDemand, pushed, reconcile }: Agent["api"],
   health: NodeHealth,
   log: { level(): LogLevel; setLevel(level: LogLevel): void },
 ): ApiAgent {
