@@ -21,8 +21,7 @@ import {
   createUnixHttp,
   removeTemporaryFiles,
 } from "../platform/mod.ts";
-import { PushedCredentials, type PushTarget } from "../providers/mod.ts";
-import type { ReloadOutcome } from "../providers/exec_plugin/mod.ts";
+import { PushedCredentials, type PushTarget, type ReloadOutcome } from "../providers/mod.ts";
 import { Reconciler } from "../reconciler/mod.ts";
 import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
 import { defaultNodeName, type OpenChain, openChain } from "./chain.ts";
@@ -80,7 +79,7 @@ export async function createAgent(
     async reconfigure(next: AgentConfig): Promise<readonly string[]> {
       const before = current;
       current = await buildParts(shared, next, before);
-      store.reconfigure(next.renewal, clock.wallMs());
+      store.settings = next.renewal;
       reconciler.replace(current.stages);
       await criProxy.apply(next.providers.cri);
       await before[Symbol.asyncDispose]();

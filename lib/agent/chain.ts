@@ -11,15 +11,17 @@ import { type Context, createKubeHttp } from "../platform/mod.ts";
 import {
   confirmedPullProvider,
   CredentialChain,
+  CredentialHelpers,
   criProvider,
   type CriPulls,
   disabledProvider,
+  DockerProvider,
+  Kube,
+  KubeletProvider,
   labelsProvider,
   type PushedCredentials,
+  type ReloadOutcome,
 } from "../providers/mod.ts";
-import { CredentialHelpers, DockerProvider } from "../providers/docker/mod.ts";
-import { KubeletProvider, type ReloadOutcome } from "../providers/exec_plugin/mod.ts";
-import { type Kube, openKube } from "../providers/kubernetes/mod.ts";
 
 /** State of a running agent that the chain uses. A command that runs once has none. */
 export interface ChainState {
@@ -95,14 +97,14 @@ export async function openChain(
   });
   using owned = new DisposableStack();
   owned.defer(() => stop.abort(new DOMException("the chain is closed", "AbortError")));
-  const kube = owned.use(lazyKube(context, config, onChange, pulls));
-  const kubesecret = providers.kubesecret.enabled ? (await kube.open()).secrets() : undefined;
+  const kube = owned.use(await openKube(context, config, onChange, pulls));
+  const kubesecret = providers.kubesecret.enabled ? kube.secrets() : undefined;
   const kubelet = providers.kubelet.enabled
     ? new KubeletProvider({
       ...providers.kubelet,
       ...running,
       ...common,
-      accounts: async () => (await kube.open()).accounts(),
+      accounts: () => kube.accounts(),
       ...defined({ before: previous?.sources.kubelet }),
     })
     : undefined;
@@ -148,48 +150,31 @@ export function dockerConfigPath(
 const HOSTNAME = "/etc/hostname";
 
 /**
- * Returns the connection to the Kubernetes API. The first `open` opens it; after a failure, the next
- * one retries.
+ * Returns the Kubernetes providers. They call the API server from their first use on.
  *
  * @param changed Called when a pod, secret or service account has changed.
  * @param pulls Returns which pods pulled an image.
  */
-export function lazyKube(
+export async function openKube(
   context: Context,
   config: AgentConfig,
   changed: () => void,
   pulls?: CriPulls,
-) {
+): Promise<Kube> {
   const { clock, files, processRunner, random, host } = context;
   const { kubesecret } = config.providers;
-  const http = createKubeHttp();
-  let opening: Promise<Kube> | undefined;
-  let kube: Kube | undefined;
-  const open = async () =>
-    kube = await openKube({
-      ...kubesecret,
-      nodeName: kubesecret.nodeName ?? await defaultNodeName(context),
-      http,
-      clock,
-      files,
-      processRunner,
-      random,
-      env: host.env,
-      changed,
-      ...(pulls && { pulledBy: (image) => pulls.pods?.(image).map(({ uid }) => uid) ?? [] }),
-    });
-  return {
-    open: () =>
-      opening ??= open().catch((error) => {
-        opening = undefined;
-        throw error;
-      }),
-    staleWatches: () => kube?.stale() ?? [],
-    [Symbol.dispose]: () => {
-      const stopped = Promise.resolve(opening).then((kube) => kube?.stop(), () => {});
-      void stopped.then(() => http[Symbol.dispose]());
-    },
-  };
+  return new Kube({
+    ...kubesecret,
+    nodeName: kubesecret.nodeName ?? await defaultNodeName(context),
+    http: createKubeHttp(),
+    clock,
+    files,
+    processRunner,
+    random,
+    env: host.env,
+    changed,
+    ...(pulls && { pulledBy: (image) => pulls.pods?.(image).map(({ uid }) => uid) ?? [] }),
+  });
 }
 
 /**

@@ -2,7 +2,7 @@ import { basename, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { formatDuration, type ProcessRunner } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { providerConfigPaths } from "../providers/exec_plugin/mod.ts";
+import { providerConfigPaths } from "../providers/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { type CheckFindings, finding } from "./check_node.ts";
 

@@ -11,7 +11,7 @@ import {
   type RafsInstance,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { credentialsOf, type DockerConfig, findAuth } from "../providers/docker/mod.ts";
+import { credentialsOf, type DockerConfig, findAuth } from "../providers/mod.ts";
 import { discoverOnce } from "./explanation.ts";
 
 /** Results of `check`. */

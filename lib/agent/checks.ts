@@ -3,13 +3,13 @@ import type { AgentConfig } from "../config/mod.ts";
 import { type AgentStatus, Deadline, messageOf } from "../model/mod.ts";
 import type { HealthView } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { parseDockerConfig } from "../providers/docker/mod.ts";
 import {
   lintPlugins,
   openProviderConfig,
+  parseDockerConfig,
   type ProviderConfigReading,
-} from "../providers/exec_plugin/mod.ts";
-import { dockerConfigPath, lazyKube } from "./chain.ts";
+} from "../providers/mod.ts";
+import { dockerConfigPath, openKube } from "./chain.ts";
 import { checkHost, checkRestarts } from "./check_host.ts";
 import { checkImage } from "./check_image.ts";
 import {
@@ -121,12 +121,11 @@ async function checkKubernetes(
   config: AgentConfig,
   { problems }: CheckFindings,
 ): Promise<void> {
-  const connection = lazyKube(context, config, () => {});
+  const kube = await openKube(context, config, () => {});
   try {
-    const kube = await connection.open();
     problems.push(...await kube.check());
   } finally {
-    connection[Symbol.dispose](); // not `using`: the minifier drops it for a value that is used once
+    kube[Symbol.dispose](); // not `using`: the minifier drops it for a value that is used once
   }
 }
 

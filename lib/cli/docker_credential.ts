@@ -9,8 +9,7 @@ import {
   repositoryReference,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { dockerServer } from "../providers/docker/mod.ts";
-import { CALLED_BY_AGENT } from "../providers/program/mod.ts";
+import { CALLED_BY_AGENT, dockerServer } from "../providers/mod.ts";
 import { queryApi, requireApi } from "./agent_client.ts";
 import { lookUp, type ServedCredential } from "./get.ts";
 

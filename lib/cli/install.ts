@@ -16,7 +16,7 @@ import {
   removeFile,
   sameContent,
 } from "../platform/mod.ts";
-import { processProblem } from "../providers/program/mod.ts";
+import { processProblem } from "../providers/mod.ts";
 import {
   type KubeletOptions,
   kubeletPluginRemovalSteps,

@@ -8,7 +8,7 @@ import {
   type PluginDefinition,
   providerConfigPaths,
   readProviderConfig,
-} from "../providers/exec_plugin/mod.ts";
+} from "../providers/mod.ts";
 
 /** A change of this host. A failed one is repeated by running the command again. */
 export interface Step {

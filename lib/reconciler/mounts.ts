@@ -48,24 +48,12 @@ export interface Mount {
 
 /** The mounts that the last discovery found. */
 export class Mounts {
-  #all: readonly Mount[] = [];
-  #byDaemon: ReadonlyMap<string, readonly Mount[]> = new Map();
-  #bySubject: ReadonlyMap<string | undefined, readonly Mount[]> = new Map();
-  #subjects: ReadonlyMap<string, CredentialSubject> = new Map();
-
-  get all(): readonly Mount[] {
-    return this.#all;
-  }
-
+  all: readonly Mount[] = [];
   /** The mounts of each daemon, by ID. */
-  get byDaemon(): ReadonlyMap<string, readonly Mount[]> {
-    return this.#byDaemon;
-  }
-
+  byDaemon: ReadonlyMap<string, readonly Mount[]> = new Map();
   /** The subjects of all mounts with a known image, by {@linkcode subjectKey}. */
-  get subjects(): ReadonlyMap<string, CredentialSubject> {
-    return this.#subjects;
-  }
+  subjects: ReadonlyMap<string, CredentialSubject> = new Map();
+  #bySubject: ReadonlyMap<string | undefined, readonly Mount[]> = new Map();
 
   /** Returns the mounts of a {@linkcode subjectKey}. */
   of(key: string): readonly Mount[] {
@@ -78,7 +66,7 @@ export class Mounts {
    * @param startedMs Monotonic time at which discovery started.
    */
   observe(daemons: readonly Daemon[], startedMs: number): void {
-    const known = new Map(this.#all.map((mount) => [keyOf(mount), mount]));
+    const known = new Map(this.all.map((mount) => [keyOf(mount), mount]));
     const observed = (daemon: Daemon, instance: RafsInstance): Mount => {
       const mount = known.get(keyOf({ daemon, instance })) ??
         { daemon, instance, record: { state: "pending", failures: 0 } };
@@ -87,20 +75,19 @@ export class Mounts {
       const record = recordAfterDiscovery(mount.record, daemon, instance, startedMs, replaced);
       return Object.assign(mount, { daemon, instance, record });
     };
-    this.#byDaemon = new Map(daemons.map((daemon) => [
+    this.byDaemon = new Map(daemons.map((daemon) => [
       daemon.id,
       daemon.instances.map((instance) => observed(daemon, instance)),
     ]));
-    this.#all = [...this.#byDaemon.values()].flat();
-    this.#bySubject = Map.groupBy(this.#all, ({ instance }) => storeKeyOf(instance));
-    const subjects = this.#all.flatMap(({ instance }) => subjectOf(instance) ?? []);
-    this.#subjects = new Map(subjects.map((subject) => [subjectKey(subject), subject]));
+    this.all = [...this.byDaemon.values()].flat();
+    this.#bySubject = Map.groupBy(this.all, ({ instance }) => storeKeyOf(instance));
+    const subjects = this.all.flatMap(({ instance }) => subjectOf(instance) ?? []);
+    this.subjects = new Map(subjects.map((subject) => [subjectKey(subject), subject]));
   }
 
-  /** Returns the earliest monotonic time at which a failed delivery is retried. */
-  nextRetryAtMs(): number | undefined {
-    const times = this.#all.flatMap(({ record: { retryAtMs } }) => retryAtMs ?? []);
-    return times.length === 0 ? undefined : Math.min(...times);
+  /** Returns the earliest monotonic time at which a failed delivery is retried, or `Infinity`. */
+  nextRetryAtMs(): number {
+    return Math.min(...this.all.map(({ record: { retryAtMs = Infinity } }) => retryAtMs));
   }
 }
 
@@ -377,7 +364,7 @@ export function readsFailAtMs(
 ): number | undefined {
   const stored = entry?.stored;
   if (stored === undefined) return undefined;
-  const ours = stored.lifetime.expiresAtMs;
+  const ours = stored.candidate.expiresAtMs;
   const canDeliver = daemon.state === "running" && !UNDELIVERABLE.includes(state);
   // A nydusd without a configuration API does not report the credential that it started with.
   if (currentAuth === undefined || currentAuth.isEmpty) return canDeliver ? ours : undefined;

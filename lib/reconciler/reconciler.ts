@@ -151,14 +151,9 @@ export class Reconciler {
   #updateStore(): void {
     const { store, clock, observer } = this.#context;
     const { subjects } = this.#context.mounts;
-    const nowMs = clock.wallMs();
-    for (const [key, subject] of subjects) {
-      if (store.ensure(subject, nowMs)) continue;
-      const text = `failed to add ${key} to the store: it is full; its credential is not renewed`;
-      observer.notify({ kind: "warning", code: "store-full", text });
-    }
+    for (const subject of subjects.values()) store.ensure(subject);
     const minAgeMs = store.settings.refreshIntervalMs / 2;
-    for (const { text, endpoint } of store.evict(subjects, nowMs, minAgeMs)) {
+    for (const { text, endpoint } of store.evict(subjects, clock.wallMs(), minAgeMs)) {
       const fields = defined({ image: text, endpoint: endpoint?.text });
       observer.notify({ kind: "credential-evicted", ...fields });
     }
@@ -236,14 +231,11 @@ export class Reconciler {
   /** Returns how long to wait until a pass, a renewal or the retry of a delivery is due. */
   #waitMs(): number {
     const { clock, store, mounts } = this.#context;
-    const retryAtMs = mounts.nextRetryAtMs();
-    if (retryAtMs !== undefined) {
-      const earliestMs = Math.max(retryAtMs, this.#startedAtMs + RETRY_INTERVAL_MS);
-      this.#nextAtMs = Math.min(this.#nextAtMs, earliestMs);
-    }
+    const retryAtMs = Math.max(mounts.nextRetryAtMs(), this.#startedAtMs + RETRY_INTERVAL_MS);
+    this.#nextAtMs = Math.min(this.#nextAtMs, retryAtMs);
     const passMs = this.#nextAtMs - clock.monotonicMs();
-    const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextDueAtMs() : undefined;
-    const renewalMs = (dueAtMs ?? Infinity) - clock.wallMs();
+    const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextDueAtMs() : Infinity;
+    const renewalMs = dueAtMs - clock.wallMs();
     return Math.max(0, Math.min(passMs, renewalMs, store.settings.refreshIntervalMs));
   }
 }

@@ -8,7 +8,7 @@ import type {
   ProcessRunner,
 } from "../../lib/model/mod.ts";
 import { systemClock, systemRandom } from "../../lib/platform/mod.ts";
-import { KubeletProvider } from "../../lib/providers/exec_plugin/mod.ts";
+import { KubeletProvider } from "../../lib/providers/mod.ts";
 
 /** Behavior of the plugin of a benchmark. */
 export interface PluginBehavior {

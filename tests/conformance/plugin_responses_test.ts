@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { credentialSecret, parseDurationMs, parseImageReference } from "../../lib/model/mod.ts";
-import { readPluginResponse } from "../../lib/providers/exec_plugin/mod.ts";
+import { readPluginResponse } from "../../lib/providers/mod.ts";
 import { runVectors } from "./vectors.ts";
 
 interface PluginResponseVector {

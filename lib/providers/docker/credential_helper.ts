@@ -1,3 +1,4 @@
+import { firstJsonValue, goField, isFields } from "../../formats/mod.ts";
 import {
   type Clock,
   type Credential,
@@ -13,19 +14,20 @@ import {
   setNewest,
   tryParseImageTarget,
 } from "../../model/mod.ts";
-import { firstJsonValue, goField, isFields } from "../../formats/mod.ts";
 import {
   CachedProgram,
+  failedOutcome,
+  noCredential,
+  type ProgramOutcome,
+} from "../program/cached_program.ts";
+import {
   execute,
   type ExecutionOptions,
-  failedOutcome,
   findExecutable,
-  noCredential,
   processProblem,
   type ProgramFailure,
-  type ProgramOutcome,
   type ProgramResult,
-} from "../program/mod.ts";
+} from "../program/execution.ts";
 
 /** Dependencies and settings of {@linkcode CredentialHelpers}. */
 export interface CredentialHelpersOptions extends ExecutionOptions {

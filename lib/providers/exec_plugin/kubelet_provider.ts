@@ -29,8 +29,8 @@ export interface KubeletProviderOptions extends Omit<PluginEnvironment, "semapho
   readonly files: FileSystem;
   /** Limit of concurrent executions over all plugins. */
   readonly maxParallel: number;
-  /** Opens the Kubernetes API for plugins with `tokenAttributes`; called on their first request. */
-  readonly accounts?: () => Promise<PodAccounts>;
+  /** For plugins with `tokenAttributes`; called on their first request. */
+  readonly accounts?: () => PodAccounts;
   /** Bounds each plugin. @default no bound but the plugin's own timeout */
   readonly deadline?: AnswerDeadline;
   /**

@@ -11,7 +11,8 @@ import {
   type ReasonCode,
   type ValidAccounts,
 } from "../../model/mod.ts";
-import { noCredential, type ProgramFailure } from "../program/mod.ts";
+import { noCredential } from "../program/cached_program.ts";
+import type { ProgramFailure } from "../program/execution.ts";
 import {
   Plugin,
   type PluginEnvironment,
@@ -53,7 +54,7 @@ const MAX_TRIED = 8;
  */
 export class ServiceAccountPlugin extends Plugin {
   readonly #attributes: TokenAttributes;
-  readonly #accounts: (() => Promise<PodAccounts>) | undefined;
+  readonly #accounts: (() => PodAccounts) | undefined;
 
   /**
    * @param accounts Undefined if no access to the Kubernetes API is configured.
@@ -63,7 +64,7 @@ export class ServiceAccountPlugin extends Plugin {
     definition: PluginDefinition,
     attributes: TokenAttributes,
     environment: PluginEnvironment,
-    accounts: (() => Promise<PodAccounts>) | undefined,
+    accounts: (() => PodAccounts) | undefined,
     before?: Plugin,
   ) {
     super(definition, environment, before);
@@ -84,7 +85,7 @@ export class ServiceAccountPlugin extends Plugin {
       return this.failed("token-unavailable", "no access to the Kubernetes API is configured");
     }
     const { podImage = request.image } = request;
-    const accounts = await this.#accounts();
+    const accounts = this.#accounts();
     const answer = await accounts.podsOf(podImage);
     if (answer.kind === "failed") return this.failed(answer.reason, answer.detail);
     const principals = await this.#principals(answer.pods, accounts);

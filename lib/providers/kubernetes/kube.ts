@@ -31,7 +31,7 @@ const MAX_STALE = 100;
 const DEBOUNCE_MS = 50;
 
 /** The Kubernetes providers. Each starts its informers on first use. */
-export class Kube {
+export class Kube implements Disposable {
   readonly #options: KubeOptions;
   readonly #connections: ConnectionResolver;
   readonly #context: InformerContext;
@@ -67,7 +67,7 @@ export class Kube {
   }
 
   /** Returns the watches whose cache may be stale. */
-  stale(): readonly StaleWatch[] {
+  staleWatches(): readonly StaleWatch[] {
     const node = this.#node && [
       ...this.#node.podProblems(),
       ...this.#node.serviceAccounts.problems(),
@@ -83,10 +83,12 @@ export class Kube {
     return await this.#connections.check();
   }
 
-  stop(): void {
+  /** Stops the informers, and closes the connections to the API server. */
+  [Symbol.dispose](): void {
     this.#stop.abort();
     this.#secrets?.stop();
     this.#node?.stop();
+    this.#options.http[Symbol.dispose]();
   }
 
   #nodePods(): NodePods {

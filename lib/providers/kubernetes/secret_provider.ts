@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { type Fields, goField, isFields } from "../../formats/mod.ts";
 import {
   AgentError,
   type Candidate,
@@ -12,15 +13,13 @@ import {
   tokenExpiryOf,
   tryParseImageTarget,
 } from "../../model/mod.ts";
-import { type Fields, goField, isFields } from "../../formats/mod.ts";
+import { credentialsOf, readDockerAuth } from "../docker/docker_config.ts";
 import {
-  credentialsOf,
   type KeyringMatch,
   type PullSecret,
-  readDockerAuth,
   type SecretEntry,
   SecretKeyring,
-} from "../docker/mod.ts";
+} from "../docker/secret_keyring.ts";
 import {
   type InformerContext,
   type InformerProblem,

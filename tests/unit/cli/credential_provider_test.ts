@@ -1,9 +1,8 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { join } from "node:path";
-import { type Context, listenUnix } from "../../../lib/platform/mod.ts";
 import { runProgram } from "../../../lib/cli/mod.ts";
-import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
-import { CALLED_BY_AGENT } from "../../../lib/providers/program/mod.ts";
+import { type Context, listenUnix } from "../../../lib/platform/mod.ts";
+import { CALLED_BY_AGENT, readPluginResponse } from "../../../lib/providers/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeHost } from "../../fakes/host.ts";

@@ -1,10 +1,10 @@
 import { deepEqual, doesNotMatch, equal } from "node:assert/strict";
-import { CredentialHelpers, DockerProvider } from "../../../../lib/providers/docker/mod.ts";
+import { CredentialHelpers, DockerProvider } from "../../../../lib/providers/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { FakeFiles } from "../../../fakes/files.ts";
 import { jwt, pairs, requestFor } from "../exec_plugin/plugins.ts";
 
 const PATH = "/home/u/.docker/config.json";

@@ -1,11 +1,10 @@
-import { join } from "@std/path";
 import { deepEqual, doesNotMatch, equal, match, ok, rejects } from "node:assert/strict";
+import { join } from "@std/path";
+import { AnswerDeadline } from "../../../../lib/model/mod.ts";
 import { systemFiles } from "../../../../lib/platform/mod.ts";
+import { CredentialChain, KubeletProvider } from "../../../../lib/providers/mod.ts";
 import { flushTasks } from "../../../fakes/clock.ts";
 import { exited } from "../../../fakes/process.ts";
-import { AnswerDeadline } from "../../../../lib/model/mod.ts";
-import { KubeletProvider } from "../../../../lib/providers/exec_plugin/mod.ts";
-import { CredentialChain } from "../../../../lib/providers/mod.ts";
 import {
   CONFIG_PATH,
   configText,

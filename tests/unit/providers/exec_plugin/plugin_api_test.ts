@@ -1,5 +1,5 @@
 import { doesNotMatch, equal } from "node:assert/strict";
-import { readPluginResponse } from "../../../../lib/providers/exec_plugin/mod.ts";
+import { readPluginResponse } from "../../../../lib/providers/mod.ts";
 import { response } from "./plugins.ts";
 
 Deno.test("readPluginResponse: rejects an invalid response without quoting it", () => {

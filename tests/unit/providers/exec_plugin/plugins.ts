@@ -4,12 +4,12 @@ import {
   type ProcessRequest,
   type ProviderOutcome,
 } from "../../../../lib/model/mod.ts";
-import { KubeletProvider } from "../../../../lib/providers/exec_plugin/mod.ts";
+import { KubeletProvider } from "../../../../lib/providers/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { FakeFiles } from "../../../fakes/files.ts";
 
 export const CONFIG_PATH = "/etc/plugins.yaml";
 
