@@ -37,7 +37,7 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["observability", STAGE],
   ["platform", { packages: ["model"], system: true }],
   ["simulator", { packages: ["model", "platform"], system: true }],
-  ["model", { packages: [], external: ["node:crypto"] }],
+  ["model", { packages: [], external: ["node:crypto", "valibot"] }],
   ["assets", { packages: [], external: [] }],
 ]);
 

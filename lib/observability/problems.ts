@@ -3,7 +3,6 @@ import {
   type CriProxyStatus,
   type DaemonStatus,
   defined,
-  type DiscoveryProblem,
   formatDuration,
   type ImageStatus,
   type InstanceStatus,
@@ -196,7 +195,9 @@ function watchProblem({ subject, reason, detail }: StaleWatch): PlacedProblem {
   };
 }
 
-function discoveryProblem({ source, subject, detail }: DiscoveryProblem): PlacedProblem {
+function discoveryProblem(
+  { source, subject, detail }: AgentStatus["problems"][number],
+): PlacedProblem {
   return {
     code: "discovery-failed",
     cause: `discovery ${source} ${subject}`,

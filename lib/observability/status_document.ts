@@ -1,4 +1,5 @@
-import type { AgentStatus } from "../model/mod.ts";
+import * as v from "valibot";
+import { type AgentStatus, wallTimeMs } from "../model/mod.ts";
 import type { HealthView } from "./health.ts";
 
 /** The status and the health, as clients parse them from `/v1/status`. */
@@ -26,6 +27,32 @@ export function withTextTimes(document: object): object {
     const date = new Date(value);
     return [time, Number.isNaN(date.getTime()) ? undefined : date.toISOString()];
   });
+}
+
+const textTime = v.pipe(v.string(), v.isoTimestamp(), v.description("A time, RFC 3339."));
+
+/** The fields of those schemas that contain others. */
+interface SchemaParts {
+  readonly pipe?: readonly [v.GenericSchema, ...v.PipeItem<unknown, unknown, never>[]];
+  readonly entries?: Readonly<Record<string, v.GenericSchema>>;
+  readonly item?: v.GenericSchema;
+  readonly wrapped?: v.GenericSchema;
+}
+
+/** Returns the schema of what {@linkcode withTextTimes} returns for documents with a schema. */
+export function documentSchema(schema: v.GenericSchema): v.GenericSchema {
+  if (schema === wallTimeMs) return textTime;
+  const { pipe: [piped, ...actions] = [], item, wrapped, entries } = schema as SchemaParts;
+  if (piped !== undefined) return v.pipe(documentSchema(piped), ...actions as []);
+  if (item !== undefined) return v.array(documentSchema(item));
+  if (wrapped !== undefined) return v.optional(documentSchema(wrapped));
+  if (entries === undefined) return schema;
+  return v.strictObject(Object.fromEntries(
+    Object.entries(entries).map(([name, entry]) => [
+      name.replace(WALL_TIME, "$1"),
+      documentSchema(entry),
+    ]),
+  ));
 }
 
 /** Returns a document of {@linkcode withTextTimes} with its times in milliseconds again. */
