@@ -106,7 +106,7 @@ export async function createAgent(
     async reconfigure(next) {
       const before = current;
       current = await buildParts(context, observer, shared, next, before);
-      store.reconfigure(next.renewal, clock.wallMs());
+      store.settings = next.renewal;
       reconciler.replace(current.stages);
       await criProxy.apply(next.providers.cri);
       await before[Symbol.asyncDispose]();

@@ -20,7 +20,7 @@
  *
  * @module
  */
-import { type RenewalWindow, waitingCeilingMs } from "../model/mod.ts";
+import { type Candidate, type RenewalWindow, waitingCeilingMs } from "../model/mod.ts";
 
 /** Renewal settings. */
 export interface RenewalSettings {
@@ -31,15 +31,10 @@ export interface RenewalSettings {
 }
 
 /** The known times of one credential. All are wall times in milliseconds. */
-export interface Lifetime {
+export interface Lifetime
+  extends Pick<Candidate, "fetchedAtMs" | "refreshAtMs" | "expiresAtMs" | "watched"> {
   /** When this value was first seen. Fetching the same value again does not change it. */
   readonly firstSeenAtMs: number;
-  /** When the source last returned it. */
-  readonly fetchedAtMs: number;
-  readonly refreshAtMs?: number;
-  readonly expiresAtMs?: number;
-  /** The source reports changes by itself, so it is not polled. */
-  readonly watched: boolean;
   /** In [0, 1): spreads the renewals of many nodes; constant for one credential. */
   readonly jitter: number;
 }
@@ -181,7 +176,7 @@ function firstCredentialAtMs(
     : Math.max(waitingCeilingMs(unproductive) * jitter, BACKOFF_FIRST_MS / 2);
   return Math.max(
     lastAtMs + Math.min(pauseMs, refreshIntervalMs),
-    Math.min(retryAtMs, nowMs + BACKOFF_MAX_MS),
+    Math.min(retryAtMs, lastAtMs + BACKOFF_MAX_MS),
   );
 }
 

@@ -21,7 +21,6 @@ export type WarningCode =
   | "reads-failing" // nydusd's reads fail although it has the current credential
   | "reconcile-failed" // unexpected error of a reconcile
   | "server" // the status server or the metrics server is not served
-  | "store-full" // the credential store rejected new images
   | "temporary-files" // failed to remove temporary files of a previous run
   | "unhandled-error"; // unexpected error outside of any request
 

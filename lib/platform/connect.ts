@@ -79,7 +79,7 @@ async function connectFirst(
 ): Promise<Deno.TcpConn> {
   using attempts = new Deadline(undefined, signal);
   const attempt = async (hostname: string, index: number) => {
-    if (index > 0) await systemClock.sleep(index * NEXT_ADDRESS_MS, attempts);
+    await systemClock.sleep(index * NEXT_ADDRESS_MS, attempts);
     const connection = await Deno.connect({ hostname, port, signal: attempts.signal });
     if (attempts.signal.aborted) {
       connection.close();

@@ -118,7 +118,7 @@ export class Deliveries {
         return undefined;
       case "adopt": {
         const { credential, origin } = plan.candidate;
-        if (subject && store.adopt(subject, plan.candidate, clock.wallMs())) {
+        if (subject && store.adopt(subject, plan.candidate)) {
           const fingerprint = credentialFingerprint(credential);
           const fields = subjectFields(subject);
           observer.notify({ kind: "credential-adopted", ...fields, fingerprint, origin });

@@ -95,9 +95,10 @@ export class Renewals {
     await this.#inFlight.get(key);
   }
 
-  /** Returns the wall time of the next renewal, apart from those in flight. */
-  nextDueAtMs(): number | undefined {
-    return this.#context.store.nextDueAtMs(this.#inFlight);
+  /** Returns the wall time of the next renewal, apart from those in flight, or `Infinity`. */
+  nextDueAtMs(): number {
+    const { store, clock } = this.#context;
+    return store.nextDueAtMs(clock.wallMs(), this.#inFlight);
   }
 
   /** Resolves when no renewal is in flight. */
@@ -173,6 +174,7 @@ export class Renewals {
     const outcome = store.put(entry.image, renewal, nowMs);
     const after = store.get(subjectKey(entry.image));
     if (outcome === "same" || after?.stored === undefined) return;
+    const dueAtMs = store.nextAttemptAtMs(after, nowMs);
     if (store.window(after, nowMs) === "expired") {
       observer.notify({
         kind: "renewal-failed",
@@ -181,7 +183,7 @@ export class Renewals {
         reason: "found",
         detail: "the source returned the expired credential again",
         expired: true,
-        nextAttemptAtMs: after.nextAttemptAtMs ?? nowMs,
+        nextAttemptAtMs: dueAtMs ?? nowMs,
       });
       return;
     }
@@ -191,7 +193,7 @@ export class Renewals {
       provider,
       changed: outcome === "new",
       fingerprint: after.stored.fingerprint,
-      dueAtMs: after.nextAttemptAtMs,
+      dueAtMs,
       refreshAtMs: candidate.refreshAtMs,
       expiresAtMs: candidate.expiresAtMs,
     }));
@@ -212,7 +214,7 @@ export class Renewals {
       reason,
       detail,
       expired: after !== undefined && store.window(after, nowMs) === "expired",
-      nextAttemptAtMs: after?.nextAttemptAtMs ?? nowMs,
+      nextAttemptAtMs: (after && store.nextAttemptAtMs(after, nowMs)) ?? nowMs,
     }));
   }
 }
@@ -227,13 +229,14 @@ type RenewalProblem = RenewalFailure & { readonly provider?: ProviderName };
 export function requestFor(
   entry: StoreEntry,
   { recheck = false, refused, forced }: RenewalCause,
-  store: Pick<CredentialStore, "window">,
+  store: CredentialStore,
   nowMs: number,
 ): CredentialRequest {
-  const { image: { endpoint, ...image }, stored, nextAttemptAtMs = Infinity } = entry;
+  const { image: { endpoint, ...image }, stored } = entry;
+  const dueAtMs = store.nextAttemptAtMs(entry, nowMs) ?? Infinity;
   const window = store.window(entry, nowMs);
   const current = stored?.provider === "adopted" ? undefined : stored;
-  const isDue = !recheck || refused !== undefined || nextAttemptAtMs <= nowMs;
+  const isDue = !recheck || refused !== undefined || dueAtMs <= nowMs;
   const newerThanDueMs = isDue ? current?.candidate.fetchedAtMs : undefined;
   const isUrgent = refused !== undefined || window === "mandatory" || window === "expired";
   return defined({

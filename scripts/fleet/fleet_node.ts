@@ -76,11 +76,11 @@ export class FleetNode {
   /** Renews due entries; returns the time of the next renewal (ms since the start). */
   async reconcile(): Promise<number> {
     const { clock } = this.#options;
-    this.#store.ensure(IMAGE, clock.wallMs());
+    this.#store.ensure(IMAGE);
     this.#renewals.start(this.#store.due(clock.wallMs()));
     await this.#renewals.idle();
-    const next = this.#store.nextDueAtMs();
-    return next === undefined ? Infinity : Math.max(clock.sinceStart(next), clock.nowMs + 1);
+    const next = this.#store.nextDueAtMs(clock.wallMs());
+    return Math.max(clock.sinceStart(next), clock.nowMs + 1);
   }
 
   /** Records an expiry when the mounts' credential has expired. */

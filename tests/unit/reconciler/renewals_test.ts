@@ -37,7 +37,7 @@ Deno.test("Renewals: a user request is not lost during a request and a change of
     stages: () => stages,
   };
   const renewals = new Renewals(context, () => {});
-  store.ensure(IMAGE, clock.wallMs());
+  store.ensure(IMAGE);
   const entries = [...store.entries()];
   renewals.start(entries);
   renewals.start(entries, { recheck: true });
