@@ -12,7 +12,6 @@ import {
   confirmedPullProvider,
   CredentialChain,
   CredentialHelpers,
-  type CredentialHelpersOptions,
   criProvider,
   type CriPulls,
   disabledProvider,
@@ -74,18 +73,22 @@ export async function openChain(
   observer: Observer = NO_OBSERVER,
   { pulls, pushed, previous, onLateAnswer, onChange = () => {}, signal }: ChainState = {},
 ): Promise<OpenChain> {
-  const { clock, files, processRunner, random } = context;
-  const { providers } = config;
+  const { clock, files, processRunner, random, host } = context;
+  const { providers, renewal } = config;
   const stop = new AbortController();
   const running = { signal: signal ?? stop.signal, observer };
   const { timeoutMs } = providers;
   const deadline = onLateAnswer && new AnswerDeadline({ clock, timeoutMs, onLateAnswer });
   const dockerPath = providers.docker.enabled ? dockerConfigPath(context, config) : undefined;
-  const helpers = credentialHelpers(context, config, {
+  const common = defined({ files, clock, processRunner, random, deadline });
+  const helpers = new CredentialHelpers({
     ...running,
+    ...common,
+    searchPath: host.env["PATH"] ?? "",
+    timeoutMs: providers.docker.helperTimeoutMs,
+    refreshIntervalMs: renewal.refreshIntervalMs,
     ...defined({ before: previous?.sources.helpers }),
   });
-  const common = defined({ files, clock, processRunner, random, deadline });
   const docker = dockerPath === undefined ? undefined : new DockerProvider({
     ...common,
     configPath: dockerPath,
@@ -124,30 +127,12 @@ export async function openChain(
   return {
     chain,
     sources: defined({ helpers, docker, kubelet }),
-    watchPaths: [dockerPath, kubelet && providers.kubelet.configPath].filter((p) =>
-      p !== undefined
-    ),
+    watchPaths: [dockerPath, kubelet && providers.kubelet.configPath]
+      .filter((path) => path !== undefined),
     refresh,
     staleWatches: () => kube.staleWatches(),
     [Symbol.asyncDispose]: () => Promise.resolve(resources.dispose()),
   };
-}
-
-function credentialHelpers(
-  { clock, files, processRunner, random, host }: Context,
-  { providers, renewal }: AgentConfig,
-  rest: Pick<CredentialHelpersOptions, "observer" | "signal" | "before">,
-): CredentialHelpers {
-  return new CredentialHelpers({
-    processRunner,
-    files,
-    clock,
-    random,
-    searchPath: host.env["PATH"] ?? "",
-    timeoutMs: providers.docker.helperTimeoutMs,
-    refreshIntervalMs: renewal.refreshIntervalMs,
-    ...rest,
-  });
 }
 
 /** Returns docker's configuration file as docker finds it, or undefined without a home folder. */
