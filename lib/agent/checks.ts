@@ -10,10 +10,16 @@ import {
   type ProviderConfigReading,
 } from "../providers/mod.ts";
 import { dockerConfigPath, openKube } from "./chain.ts";
-import { checkCriProxy } from "./check_cri_proxy.ts";
+import { checkHost, checkRestarts } from "./check_host.ts";
 import { checkImage } from "./check_image.ts";
-import { type CheckFindings, checkHost, checkNode, finding, missing } from "./check_node.ts";
-import { checkMountedCredentials, checkRestarts } from "./check_restarts.ts";
+import {
+  checkCriProxy,
+  type CheckFindings,
+  checkMountedCredentials,
+  checkNode,
+  finding,
+  missing,
+} from "./check_node.ts";
 import { groupId } from "./listeners.ts";
 
 /** Input of {@linkcode runChecks}. */

@@ -94,7 +94,13 @@ async function serve(
   const notifier = resources.use(createNotifier(host.env, { warn, pid: host.pid }));
 
   const agent = resources.use(await createAgent(context, config, observer));
-  const metrics = createMetrics(context, agent);
+  const { version, commit } = BUILD_INFO;
+  const metrics = new AgentMetrics({
+    status: agent.status,
+    build: { version, commit, deno: host.denoVersion },
+    now: clock.wallMs,
+    process: host,
+  });
   observers.push(metrics);
   observer.notify({ kind: "config-loaded", hash: config.hash, files: config.files });
   if (stop.signal.aborted) return end();
@@ -138,16 +144,6 @@ function startedEvent(
     listeners,
     providers: PROVIDER_NAMES.filter((name) => providers[name].enabled),
   };
-}
-
-function createMetrics({ host, clock }: Context, agent: Agent): AgentMetrics {
-  const { version, commit } = BUILD_INFO;
-  return new AgentMetrics({
-    status: agent.status,
-    build: { version, commit, deno: host.denoVersion },
-    now: clock.wallMs,
-    process: host,
-  });
 }
 
 function logConfigWarnings({ warnings }: AgentConfig, observer: Observer): void {

@@ -159,9 +159,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     settings: ["config"],
     examples: ["cri-proxy status", "cri-proxy off"],
     exitCodes: { 0: "success", 1: "pulls do not go where configured, or failed", 2: INVALID },
-    async run({ context, flags, args: [action], options: { output } }) {
-      return await (await import("./cri_proxy.ts")).criProxy(context, flags, action, output);
-    },
+    run: lazy(async () => (await import("./cri_proxy.ts")).criProxy),
   },
   {
     name: "support-bundle",
