@@ -47,7 +47,6 @@ export interface OpenChain extends AsyncDisposable {
   /** Providers whose caches the next chain takes over. */
   readonly sources: {
     readonly helpers: CredentialHelpers;
-    readonly docker?: DockerProvider;
     readonly kubelet?: KubeletProvider;
   };
   /** Configuration files of the providers. */
@@ -93,7 +92,6 @@ export async function openChain(
     ...common,
     configPath: dockerPath,
     helpers,
-    ...defined({ before: previous?.sources.docker }),
   });
   using owned = new DisposableStack();
   owned.defer(() => stop.abort(new DOMException("the chain is closed", "AbortError")));
@@ -126,7 +124,7 @@ export async function openChain(
   const resources = owned.move();
   return {
     chain,
-    sources: defined({ helpers, docker, kubelet }),
+    sources: defined({ helpers, kubelet }),
     watchPaths: [dockerPath, kubelet && providers.kubelet.configPath]
       .filter((path) => path !== undefined),
     refresh,
