@@ -20,7 +20,7 @@ import {
   finding,
   missing,
 } from "./check_node.ts";
-import { groupId } from "./listeners.ts";
+import { groupId, hostAndPort } from "./listeners.ts";
 
 /** Input of {@linkcode runChecks}. */
 export interface CheckOptions {
@@ -173,17 +173,12 @@ export async function checkAddress(
   }
 }
 
-type Address = NonNullable<AgentConfig["server"]>;
-
 /** Returns where clients connect to a server: loopback for a wildcard address. */
-export function addressOf({ hostname, port }: Address): string {
+export function addressOf(
+  { hostname, port }: NonNullable<AgentConfig["server"]>,
+): string {
   if (hostname === "0.0.0.0") return `127.0.0.1:${port}`;
   return hostAndPort({ hostname: hostname === "::" ? "::1" : hostname, port });
-}
-
-/** Returns an address in the notation of URLs. */
-export function hostAndPort({ hostname, port }: Address): string {
-  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
 /** Checks the group of the local API, which is not served without it. */
