@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import { type AgentStatus, Deadline, messageOf } from "../model/mod.ts";
+import { Deadline, messageOf } from "../model/mod.ts";
 import type { HealthView } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import {
@@ -20,7 +20,7 @@ import {
   finding,
   missing,
 } from "./check_node.ts";
-import { groupId } from "./listeners.ts";
+import { groupId, hostAndPort } from "./listeners.ts";
 
 /** Input of {@linkcode runChecks}. */
 export interface CheckOptions {
@@ -29,7 +29,7 @@ export interface CheckOptions {
   /** Whether to probe the registry of each image with each credential for it. */
   readonly probe: boolean;
   /** The answer of the running agent, if one answers. */
-  readonly running?: { readonly status: AgentStatus; readonly health: HealthView } | undefined;
+  readonly running?: { readonly health: HealthView } | undefined;
 }
 
 /**
@@ -173,17 +173,12 @@ export async function checkAddress(
   }
 }
 
-type Address = NonNullable<AgentConfig["server"]>;
-
 /** Returns where clients connect to a server: loopback for a wildcard address. */
-export function addressOf({ hostname, port }: Address): string {
+export function addressOf(
+  { hostname, port }: NonNullable<AgentConfig["server"]>,
+): string {
   if (hostname === "0.0.0.0") return `127.0.0.1:${port}`;
   return hostAndPort({ hostname: hostname === "::" ? "::1" : hostname, port });
-}
-
-/** Returns an address in the notation of URLs. */
-export function hostAndPort({ hostname, port }: Address): string {
-  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
 /** Checks the group of the local API, which is not served without it. */

@@ -306,7 +306,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
     if (!await listensOn(link)) await pointLink(link, imageServiceSocket).catch(() => {});
   }
 
-  /** Points the link to the runtime when it still points to the proxy, which does not serve. */
+  /** Points the link to the runtime when it points to the proxy. */
   async #releaseLink({ link, socket, imageServiceSocket }: CriConfig): Promise<void> {
     if (link === undefined || await readLink(link) !== socket) return;
     await pointLink(link, imageServiceSocket).catch((error) =>
@@ -318,10 +318,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
     this.#stopChecks.abort();
     await this.#checks;
     if (this.#serving !== undefined && this.#config !== undefined) {
-      const { link, socket, imageServiceSocket } = this.#config;
-      if (!keepsLink && link !== undefined && await readLink(link) === socket) {
-        await pointLink(link, imageServiceSocket).catch(() => {});
-      }
+      if (!keepsLink) await this.#releaseLink(this.#config);
       await this.#drain(this.#serving.proxy);
       await this.#close(this.#serving);
     }

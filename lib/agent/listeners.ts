@@ -142,9 +142,9 @@ export class Listeners implements AsyncDisposable {
     await this.#bindApi(api);
   }
 
-  /** The socket of the local API; undefined without one, or after a failure. */
-  get apiSocket(): string | undefined {
-    return this.#api.address;
+  /** The addresses and the socket that are bound. */
+  get addresses(): readonly string[] {
+    return [this.#page, this.#metrics, this.#api].flatMap(({ address }) => address ?? []);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -159,7 +159,7 @@ export class Listeners implements AsyncDisposable {
     metricsOnly: boolean,
   ): Promise<void> {
     if (address === undefined) return await listener[Symbol.asyncDispose]();
-    const name = `${address.hostname} port ${address.port}`;
+    const name = hostAndPort(address);
     await listener.rebind(name, () => this.#openServer(name, address, metricsOnly));
   }
 
@@ -176,7 +176,7 @@ export class Listeners implements AsyncDisposable {
       health: () => health.view(),
       history: (image) => history.of(image),
       guides: GUIDES,
-      allowedHosts: [address.hostname],
+      hostname: address.hostname,
       now: clock.monotonicMs,
       metricsOnly,
     });
@@ -231,6 +231,13 @@ export class Listeners implements AsyncDisposable {
   #warn(code: "server" | "api", text: string): void {
     this.#observer.notify({ kind: "warning", code, text });
   }
+}
+
+/** Returns an address in the notation of URLs. */
+export function hostAndPort(
+  { hostname, port }: NonNullable<AgentConfig["server"]>,
+): string {
+  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
 /** The list of local groups. */

@@ -97,22 +97,13 @@ export class ApprovedHosts {
   }
 
   #hostsIn(path: string, parse: (text: string) => readonly string[]): Promise<readonly string[]> {
-    const hosts = this.#hosts.get(path) ?? this.#read(path, parse, this.#previous.get(path));
+    const previous = this.#previous.get(path);
+    const hosts = this.#hosts.get(path) ??
+      this.#options.files.readText(path, { maxBytes: MAX_FILE_BYTES })
+        .then((text) => text === undefined ? [] : parse(text))
+        .catch(() => previous ?? []); // unreadable, or half-written
     this.#hosts.set(path, hosts);
     return hosts;
-  }
-
-  async #read(
-    path: string,
-    parse: (text: string) => readonly string[],
-    previous: Promise<readonly string[]> | undefined,
-  ): Promise<readonly string[]> {
-    try {
-      const text = await this.#options.files.readText(path, { maxBytes: MAX_FILE_BYTES });
-      return text === undefined ? [] : parse(text);
-    } catch {
-      return await previous ?? []; // unreadable, or half-written
-    }
   }
 }
 

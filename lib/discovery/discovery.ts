@@ -108,9 +108,8 @@ export class Discovery {
     options: CallOptions,
   ): Promise<readonly ListedDaemon[]> {
     const { config } = this.#options;
-    const answered = config.systemSocket === undefined
-      ? false
-      : await this.#querySystemApi(config.systemSocket, problems, options);
+    const answered = config.systemSocket !== undefined &&
+      await this.#querySystemApi(config.systemSocket, problems, options);
     const lists = [this.#lastList ?? []];
     if (!answered) lists.push(await this.#readRoot(problems));
     lists.push(await listConfigured(config.daemons, this.#options.files));

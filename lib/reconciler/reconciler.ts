@@ -27,7 +27,7 @@ import {
 } from "./mounts.ts";
 import { OnDemandRequests } from "./on_demand.ts";
 import { ReadMonitor } from "./reads.ts";
-import { Renewals } from "./renewals.ts";
+import { Renewals, subjectFields } from "./renewals.ts";
 
 /** Minimum interval between passes that events trigger. */
 const EVENT_INTERVAL_MS = 200;
@@ -166,9 +166,8 @@ export class Reconciler {
     const { subjects } = this.#context.mounts;
     for (const subject of subjects.values()) store.ensure(subject);
     const minAgeMs = store.settings.refreshIntervalMs / 2;
-    for (const { text, endpoint } of store.evict(subjects, clock.wallMs(), minAgeMs)) {
-      const fields = defined({ image: text, endpoint: endpoint?.text });
-      observer.notify({ kind: "credential-evicted", ...fields });
+    for (const subject of store.evict(subjects, clock.wallMs(), minAgeMs)) {
+      observer.notify({ kind: "credential-evicted", ...subjectFields(subject) });
     }
   }
 
