@@ -280,7 +280,9 @@ class PooledKubeHttp implements KubeHttp {
     }
     if (url.protocol !== "https:") throw new ConnectError("the server's URL is not an https URL");
     const peer = await connectTcp(url.hostname, Number(url.port === "" ? 443 : url.port), signal);
-    return await openOver(peer, outgoing, tlsOptionsOf(connection, url), signal);
+    const { serverName = url.hostname, caPem } = connection;
+    const tls = { ...connection, host: serverName, caCerts: caPem === undefined ? [] : [caPem] };
+    return await openOver(peer, outgoing, tls, signal);
   }
 
   /** Drops the client: a failed connection may stay half-open in its pool. */
@@ -311,19 +313,6 @@ class PooledKubeHttp implements KubeHttp {
     tryClose(this.#clients.get(connection));
     this.#clients.delete(connection);
   }
-}
-
-/** Options without certificate verification, or for another name than the host's. */
-function tlsOptionsOf(
-  { serverName, skipVerify, caPem, certPem, keyPem }: KubeConnection,
-  { hostname }: URL,
-): TlsOptions {
-  return {
-    host: serverName ?? hostname,
-    caCerts: caPem === undefined ? [] : [caPem],
-    skipVerify,
-    ...(certPem !== undefined && keyPem && { clientCertificate: { certPem, keyPem } }),
-  };
 }
 
 /** Splits a stream into lines of at most `maxBytes`. */
