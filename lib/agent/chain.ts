@@ -12,7 +12,6 @@ import {
   confirmedPullProvider,
   CredentialChain,
   CredentialHelpers,
-  type CredentialHelpersOptions,
   criProvider,
   type CriPulls,
   disabledProvider,
@@ -48,7 +47,6 @@ export interface OpenChain extends AsyncDisposable {
   /** Providers whose caches the next chain takes over. */
   readonly sources: {
     readonly helpers: CredentialHelpers;
-    readonly docker?: DockerProvider;
     readonly kubelet?: KubeletProvider;
   };
   /** Configuration files of the providers. */
@@ -74,23 +72,26 @@ export async function openChain(
   observer: Observer = NO_OBSERVER,
   { pulls, pushed, previous, onLateAnswer, onChange = () => {}, signal }: ChainState = {},
 ): Promise<OpenChain> {
-  const { clock, files, processRunner, random } = context;
-  const { providers } = config;
+  const { clock, files, processRunner, random, host } = context;
+  const { providers, renewal } = config;
   const stop = new AbortController();
   const running = { signal: signal ?? stop.signal, observer };
   const { timeoutMs } = providers;
   const deadline = onLateAnswer && new AnswerDeadline({ clock, timeoutMs, onLateAnswer });
   const dockerPath = providers.docker.enabled ? dockerConfigPath(context, config) : undefined;
-  const helpers = credentialHelpers(context, config, {
+  const common = defined({ files, clock, processRunner, random, deadline });
+  const helpers = new CredentialHelpers({
     ...running,
+    ...common,
+    searchPath: host.env["PATH"] ?? "",
+    timeoutMs: providers.docker.helperTimeoutMs,
+    refreshIntervalMs: renewal.refreshIntervalMs,
     ...defined({ before: previous?.sources.helpers }),
   });
-  const common = defined({ files, clock, processRunner, random, deadline });
   const docker = dockerPath === undefined ? undefined : new DockerProvider({
     ...common,
     configPath: dockerPath,
     helpers,
-    ...defined({ before: previous?.sources.docker }),
   });
   using owned = new DisposableStack();
   owned.defer(() => stop.abort(new DOMException("the chain is closed", "AbortError")));
@@ -123,31 +124,13 @@ export async function openChain(
   const resources = owned.move();
   return {
     chain,
-    sources: defined({ helpers, docker, kubelet }),
-    watchPaths: [dockerPath, kubelet && providers.kubelet.configPath].filter((p) =>
-      p !== undefined
-    ),
+    sources: defined({ helpers, kubelet }),
+    watchPaths: [dockerPath, kubelet && providers.kubelet.configPath]
+      .filter((path) => path !== undefined),
     refresh,
     staleWatches: () => kube.staleWatches(),
     [Symbol.asyncDispose]: () => Promise.resolve(resources.dispose()),
   };
-}
-
-function credentialHelpers(
-  { clock, files, processRunner, random, host }: Context,
-  { providers, renewal }: AgentConfig,
-  rest: Pick<CredentialHelpersOptions, "observer" | "signal" | "before">,
-): CredentialHelpers {
-  return new CredentialHelpers({
-    processRunner,
-    files,
-    clock,
-    random,
-    searchPath: host.env["PATH"] ?? "",
-    timeoutMs: providers.docker.helperTimeoutMs,
-    refreshIntervalMs: renewal.refreshIntervalMs,
-    ...rest,
-  });
 }
 
 /** Returns docker's configuration file as docker finds it, or undefined without a home folder. */

@@ -10,11 +10,17 @@ import {
   type ProviderConfigReading,
 } from "../providers/mod.ts";
 import { dockerConfigPath, openKube } from "./chain.ts";
-import { checkCriProxy } from "./check_cri_proxy.ts";
+import { checkHost, checkRestarts } from "./check_host.ts";
 import { checkImage } from "./check_image.ts";
-import { type CheckFindings, checkHost, checkNode, finding, missing } from "./check_node.ts";
-import { checkMountedCredentials, checkRestarts } from "./check_restarts.ts";
-import { groupId } from "./listeners.ts";
+import {
+  checkCriProxy,
+  type CheckFindings,
+  checkMountedCredentials,
+  checkNode,
+  finding,
+  missing,
+} from "./check_node.ts";
+import { groupId, hostAndPort } from "./listeners.ts";
 
 /** Input of {@linkcode runChecks}. */
 export interface CheckOptions {
@@ -167,17 +173,12 @@ export async function checkAddress(
   }
 }
 
-type Address = NonNullable<AgentConfig["server"]>;
-
 /** Returns where clients connect to a server: loopback for a wildcard address. */
-export function addressOf({ hostname, port }: Address): string {
+export function addressOf(
+  { hostname, port }: NonNullable<AgentConfig["server"]>,
+): string {
   if (hostname === "0.0.0.0") return `127.0.0.1:${port}`;
   return hostAndPort({ hostname: hostname === "::" ? "::1" : hostname, port });
-}
-
-/** Returns an address in the notation of URLs. */
-export function hostAndPort({ hostname, port }: Address): string {
-  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
 /** Checks the group of the local API, which is not served without it. */

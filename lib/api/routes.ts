@@ -58,7 +58,10 @@ export interface ApiAgent {
   /** @throws {AgentError} `usage` if the configuration does not allow pushed credentials. */
   put(
     target: ApiTarget,
-    given: Credential | Readonly<Record<string, string>>,
+    given: {
+      readonly credential?: Credential;
+      readonly labels?: Readonly<Record<string, string>>;
+    },
     lifetime: ApiLifetime,
   ): ApiPut;
   puts(): readonly ApiPut[];
@@ -147,7 +150,7 @@ export const ROUTES: readonly Route<never>[] = [
     body: "put",
     response: "put",
     handle(agent, { credential, labels, ...body }) {
-      const given = credential === undefined ? labels ?? {} : credentialOf(credential);
+      const given = defined({ credential: credential && credentialOf(credential), labels });
       return agent.put(targetOf(body), given, lifetimeOf(body));
     },
   }),

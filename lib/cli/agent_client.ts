@@ -33,7 +33,6 @@ export type ApiResult<Body> =
   }
   | {
     readonly kind: "refused";
-    readonly status: number;
     readonly code: string;
     readonly message: string;
     readonly details: readonly string[];
@@ -68,9 +67,9 @@ export async function queryApi<Body>(
     }
     const response = JSON.parse(result.body.reveal());
     if (result.status < 300) return { kind: "answered", body: response };
-    const { status } = result;
-    const { code = "unknown", message = `status ${status}`, details = [] } = response?.error ?? {};
-    return { kind: "refused", status, code, message, details };
+    const { code = "unknown", message = `status ${result.status}`, details = [] } =
+      response?.error ?? {};
+    return { kind: "refused", code, message, details };
   } catch {
     const detail = `${socket}: the response is not valid; is another program serving there?`;
     return { kind: "no-agent", detail, isPresent: true };

@@ -4,7 +4,7 @@ import { EXIT } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { completionsOf } from "./completions.ts";
 import type { InstallOptions, UninstallOptions } from "./install.ts";
-import { type CommandCall, printJson, styleOf } from "./options.ts";
+import { type CommandCall, printJson, usesColor } from "./options.ts";
 import { show, texts } from "./show.ts";
 
 /** A command: its definition, its help, and what it runs. */
@@ -159,9 +159,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     settings: ["config"],
     examples: ["cri-proxy status", "cri-proxy off"],
     exitCodes: { 0: "success", 1: "pulls do not go where configured, or failed", 2: INVALID },
-    async run({ context, flags, args: [action], options: { output } }) {
-      return await (await import("./cri_proxy.ts")).criProxy(context, flags, action, output);
-    },
+    run: lazy(async () => (await import("./cri_proxy.ts")).criProxy),
   },
   {
     name: "support-bundle",
@@ -253,7 +251,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     exitCodes: { 0: "no read failed with the agent", 1: "a read failed, or interrupted" },
     async run({ context, options: { output } }) {
       const { demo } = await import("../simulator/mod.ts");
-      return await demo(context, { output, ...styleOf(context) });
+      return await demo(context, { output, color: usesColor(context) });
     },
   },
   {

@@ -87,13 +87,8 @@ async function get(context: Context, server: string): Promise<string> {
   return JSON.stringify({ ServerURL: server, ...pair });
 }
 
-interface Pair {
-  readonly Username: string;
-  readonly Secret: string;
-}
-
 /** Returns undefined for a registry token, which the protocol cannot express. */
-function pairOf({ credential }: ServedCredential): Pair | undefined {
+function pairOf({ credential }: ServedCredential) {
   switch (credential.form) {
     case "basic":
       return { Username: credential.username, Secret: credential.password };

@@ -62,20 +62,15 @@ export function printJson({ host }: Context, value: unknown): void {
   host.out(`${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** Style of a text for the screen. */
-export interface TextStyle {
-  readonly color: boolean;
-}
-
 /** Returns whether to print colors: in a terminal, unless `--no-color` or `NO_COLOR` is set. */
-export function styleOf({ host }: Context): TextStyle {
+export function usesColor({ host }: Context): boolean {
   const isOff = host.args.includes("--no-color") || Boolean(host.env["NO_COLOR"]);
-  return { color: host.stdoutIsTerminal && !isOff };
+  return host.stdoutIsTerminal && !isOff;
 }
 
 const COLORS: Readonly<Record<HealthLevel, number>> = { ok: 32, warning: 33, critical: 31 };
 
-/** Colors a text by a health level, if colors are enabled. */
-export function colored(level: HealthLevel, text: string, { color }: TextStyle): string {
-  return color ? `\x1b[${COLORS[level]}m${text}\x1b[0m` : text;
+/** Returns the word of a health level, in its color if colors are enabled. */
+export function levelText(context: Context, level: HealthLevel): string {
+  return usesColor(context) ? `\x1b[${COLORS[level]}m${level}\x1b[0m` : level;
 }

@@ -29,7 +29,7 @@ import {
 } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
-import { colored, type CommandCall, type OutputFormat, printJson, styleOf } from "./options.ts";
+import { type CommandCall, levelText, type OutputFormat, printJson } from "./options.ts";
 
 /** Options of `status`. */
 export interface StatusOptions {
@@ -71,9 +71,8 @@ export async function status(
   if (output === "json") {
     printJson(context, brief ? { summary, level } : statusDocument(status, health));
   } else {
-    const style = styleOf(context);
     const rest = brief ? "" : `\n${statusText(status, clock.wallMs())}`;
-    host.out(`${colored(level, level, style)}: ${printable(summary)}\n${rest}`);
+    host.out(`${levelText(context, level)}: ${printable(summary)}\n${rest}`);
   }
   return LEVEL_EXIT[level];
 }

@@ -110,12 +110,6 @@ export interface DaemonEntry {
   readonly id?: string;
 }
 
-/** Settings in the configuration file. */
-export interface FileSettings {
-  readonly settings: Settings;
-  readonly daemons: readonly DaemonEntry[];
-}
-
 /** A key of a file. */
 interface FileKey {
   readonly path: string;
@@ -131,21 +125,15 @@ const OUR_KEYS: readonly FileKey[] = CONFIG_KEYS.map(({ path, type, example }) =
   return { path, setting: path, type, remedy };
 });
 
-const THEIR_KEYS: readonly FileKey[] = [...CONFIG_KEYS, ...SNAPSHOTTER_KEYS]
+/** The keys that are read from the snapshotter's configuration file. */
+export const SNAPSHOTTER_FILE_KEYS: readonly FileKey[] = [...CONFIG_KEYS, ...SNAPSHOTTER_KEYS]
   .flatMap(({ path: setting, type, snapshotter: path }) => {
     const remedy = `the snapshotter expects ${type.expected}`;
     return path === undefined ? [] : [{ path, setting, type, remedy }];
   });
 
-/** Paths of the keys that are read from the snapshotter's configuration file. */
-export const SNAPSHOTTER_KEY_PATHS: readonly string[] = THEIR_KEYS.map(({ path }) => path);
-
 /** Reads the configuration file, in which every key must be known. */
-export function readConfigTables(
-  file: string,
-  tables: TomlTable,
-  findings: Findings,
-): FileSettings {
+export function readConfigTables(file: string, tables: TomlTable, findings: Findings) {
   const { problems } = findings;
   const unknown = (name: string, { path, place }: Section) => {
     const known = new Set(OUR_KEYS.flatMap((key) => nameBelow(path, key.path) ?? []));
@@ -173,15 +161,6 @@ export function readConfigTables(
   return { settings, daemons };
 }
 
-/** Reads the known keys of the snapshotter's file. */
-export function readSnapshotterTables(
-  file: string,
-  tables: TomlTable,
-  findings: Findings,
-): Settings {
-  return readTables(file, tables, THEIR_KEYS, findings);
-}
-
 /** A table in a file. */
 interface Section {
   /** As in the paths of keys, such as `daemons[]`. */
@@ -191,7 +170,7 @@ interface Section {
 }
 
 /** Reads the values of known keys, and passes other keys to `unknown`, if given. */
-function readTables(
+export function readTables(
   file: string,
   tables: TomlTable,
   keys: readonly FileKey[],

@@ -70,6 +70,8 @@ export interface RenewalFailure {
   readonly notFound?: boolean;
   /** A source returns credentials per service account. */
   readonly perServiceAccount?: boolean;
+  /** The source that failed. */
+  readonly provider?: ProviderName;
 }
 
 interface CredentialStoreOptions {
@@ -95,10 +97,6 @@ export class CredentialStore {
   constructor(options: CredentialStoreOptions) {
     this.#options = options;
     this.settings = options.settings;
-  }
-
-  get size(): number {
-    return this.#entries.size;
   }
 
   /** Returns the entry of a {@linkcode subjectKey}. */

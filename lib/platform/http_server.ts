@@ -447,7 +447,7 @@ export function listenTcp(
 function addressError(address: string, error: unknown): AgentError {
   const remedy = "choose another address in server.address";
   const reason = error instanceof Deno.errors.AddrInUse
-    ? `the port is in use by another program; stop it, or ${remedy}`
+    ? `the port is in use by another process; stop it, or ${remedy}`
     : error instanceof Deno.errors.AddrNotAvailable
     ? `this machine does not have this address; ${remedy}`
     : error instanceof Deno.errors.PermissionDenied

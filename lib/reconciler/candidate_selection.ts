@@ -165,14 +165,10 @@ function includesUnapprovedHost(
 }
 
 /** Returns the candidates of all providers, in the order of the chain. */
-function candidatesOf({ attempts, winner }: Resolution): readonly ScoredCandidate[] {
-  const found = attempts.flatMap(({ provider, outcome }) =>
-    outcome.kind === "found"
-      ? outcome.candidates.map((candidate): ScoredCandidate => ({ provider, candidate }))
-      : []
+function candidatesOf({ attempts }: Resolution): readonly ScoredCandidate[] {
+  return attempts.flatMap(({ provider, outcome }) =>
+    outcome.kind === "found" ? outcome.candidates.map((candidate) => ({ provider, candidate })) : []
   );
-  if (found.length > 0 || winner === undefined) return found;
-  return winner.candidates.map((candidate) => ({ provider: winner.provider, candidate }));
 }
 
 /**

@@ -2,19 +2,32 @@ import {
   type AgentStatus,
   type CallOptions,
   type Clock,
+  type Daemon,
+  type DaemonStatus,
   Deadline,
   defined,
+  type DeliveryState,
   type ImageReference,
+  type InstanceStatus,
   messageOf,
   type NodeView,
   type Observer,
+  tokenExpiryOf,
 } from "../model/mod.ts";
+import type { StoreEntry } from "../credentials/mod.ts";
 import type { ReconcilerContext, ReconcileStages, TriggerReason } from "./context.ts";
 import { Deliveries } from "./deliveries.ts";
-import { daemonStatus, Mounts } from "./mounts.ts";
+import {
+  decodeCurrentAuth,
+  type InstanceRecord,
+  type Mount,
+  Mounts,
+  readsFailingSinceMs,
+  storeKeyOf,
+} from "./mounts.ts";
 import { OnDemandRequests } from "./on_demand.ts";
 import { ReadMonitor } from "./reads.ts";
-import { Renewals } from "./renewals.ts";
+import { Renewals, subjectFields } from "./renewals.ts";
 
 /** Minimum interval between passes that events trigger. */
 const EVENT_INTERVAL_MS = 200;
@@ -153,9 +166,8 @@ export class Reconciler {
     const { subjects } = this.#context.mounts;
     for (const subject of subjects.values()) store.ensure(subject);
     const minAgeMs = store.settings.refreshIntervalMs / 2;
-    for (const { text, endpoint } of store.evict(subjects, clock.wallMs(), minAgeMs)) {
-      const fields = defined({ image: text, endpoint: endpoint?.text });
-      observer.notify({ kind: "credential-evicted", ...fields });
+    for (const subject of store.evict(subjects, clock.wallMs(), minAgeMs)) {
+      observer.notify({ kind: "credential-evicted", ...subjectFields(subject) });
     }
   }
 
@@ -191,9 +203,8 @@ export class Reconciler {
 
   /** Returns the status of all images and daemons, without secrets. */
   status(): Omit<AgentStatus, "version" | "startedAtMs" | "configHash"> {
-    const { store, clock, mounts, inUseDelayMs } = this.#context;
+    const { store, clock } = this.#context;
     const nowMs = clock.wallMs();
-    const context = { store, inUseDelayMs, nowMs };
     return defined({
       nowMs,
       firstReconcileAtMs: this.#firstReconcileAtMs,
@@ -201,9 +212,7 @@ export class Reconciler {
       lastReconcileMs: this.#last?.durationMs,
       loopAgeMs: this.#last && clock.monotonicMs() - this.#last.monotonicMs,
       images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
-      daemons: this.#view.daemons.map((daemon) =>
-        daemonStatus(daemon, mounts.byDaemon.get(daemon.id) ?? [], context)
-      ),
+      daemons: this.#view.daemons.map((daemon) => daemonStatus(daemon, this.#context, nowMs)),
       problems: this.#view.problems,
     });
   }
@@ -271,6 +280,86 @@ export function reportViewChanges(before: NodeView, after: NodeView, observer: O
   }
 }
 
+/** States in which a mount keeps the credential that nydusd has. */
+const UNDELIVERABLE: readonly DeliveryState[] = [
+  "refused",
+  "unsupported",
+  "file-only",
+  "withheld",
+];
+
+/** Returns the status of a daemon and its mounts. */
+function daemonStatus(daemon: Daemon, context: ReconcilerContext, nowMs: number): DaemonStatus {
+  const { id, apiSocket, source, state, pid, stateDetail, version, mode } = daemon;
+  const mounts = context.mounts.byDaemon.get(id) ?? [];
+  const instances = mounts.map((mount) => mountStatus(mount, context, nowMs));
+  return defined({ id, pid, apiSocket, source, state, stateDetail, version, mode, instances });
+}
+
+function mountStatus(
+  mount: Mount,
+  { store, inUseDelayMs }: ReconcilerContext,
+  nowMs: number,
+): InstanceStatus {
+  const { daemon, instance, record } = mount;
+  const { snapshotId, image, imageProblem, mountId, endpoint } = instance;
+  const key = storeKeyOf(instance);
+  const entry = key === undefined ? undefined : store.get(key);
+  return defined({
+    snapshotId,
+    image: image?.text,
+    imageProblem,
+    mountId,
+    endpoint: endpoint?.target?.text,
+    host: endpoint?.host,
+    hostApprovedBy: endpoint?.hosts.find(({ role }) => role === "registry")?.approvedBy,
+    unapprovedHosts: record.unapproved?.hosts,
+    readsFailingSinceMs: readsFailingSinceMs(mount, nowMs),
+    delivery: stateOf(record, nowMs, inUseDelayMs(daemon.version ?? "")),
+    provenReads: record.provenReads,
+    deliveryDetail: record.detail,
+    deliveredAtMs: record.deliveredAtMs,
+    behindSinceMs: record.behindSinceMs,
+    file: record.file?.kind,
+    readsFailAtMs: readsFailAtMs(daemon, record, entry, nowMs),
+  });
+}
+
+/** Returns the state of a record; `stored` becomes `in-use` when the delay of nydusd is over. */
+function stateOf(
+  { state, storedAtMs, provenReads }: InstanceRecord,
+  nowMs: number,
+  delayMs = Infinity,
+): DeliveryState {
+  if (state !== "stored" || storedAtMs === undefined) return state;
+  if (nowMs - storedAtMs < delayMs) return "stored";
+  return provenReads === undefined ? "in-use" : "proven";
+}
+
+/**
+ * Returns until when a mount can read if no source answers from now on: the expiry of the stored
+ * credential if it can be delivered, else of the one in nydusd. Undefined if no expiry is known.
+ */
+export function readsFailAtMs(
+  daemon: Daemon,
+  { state, currentAuth }: InstanceRecord,
+  entry: StoreEntry | undefined,
+  nowMs: number,
+): number | undefined {
+  const stored = entry?.stored;
+  if (stored === undefined) return undefined;
+  const ours = stored.candidate.expiresAtMs;
+  const canDeliver = daemon.state === "running" && !UNDELIVERABLE.includes(state);
+  // A nydusd without a configuration API does not report the credential that it started with.
+  if (currentAuth === undefined || currentAuth.isEmpty) return canDeliver ? ours : undefined;
+  if (stored.registryAuth?.equals(currentAuth)) return ours;
+  const credential = decodeCurrentAuth(currentAuth);
+  const theirs = credential && tokenExpiryOf(credential, nowMs).expiresAtMs;
+  if (!canDeliver) return theirs;
+  // A credential that expires later is not replaced.
+  return ours === undefined || theirs === undefined ? ours : Math.max(ours, theirs);
+}
+
 /** Wakes the reconcile loop. The first trigger that fires while the loop is busy is kept. */
 export class Triggers {
   readonly #clock: Clock;
@@ -293,14 +382,9 @@ export class Triggers {
     if (this.#pending === undefined && ms > 0) {
       using woken = new Deadline(undefined, signal);
       this.#wake = () => woken.abort();
-      try {
-        await this.#clock.sleep(ms, woken);
-      } catch (error) {
-        signal?.throwIfAborted();
-        if (!woken.signal.aborted) throw error;
-      } finally {
-        this.#wake = undefined;
-      }
+      await this.#clock.sleep(ms, woken).catch(() => {}); // only aborted
+      this.#wake = undefined;
+      signal?.throwIfAborted();
     }
     const reason = this.#pending;
     this.#pending = undefined;

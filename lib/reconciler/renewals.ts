@@ -7,7 +7,6 @@ import {
   type ImageReference,
   messageOf,
   type ProviderAttempt,
-  type ProviderName,
   type RefusedCredential,
   Semaphore,
   subjectKey,
@@ -174,18 +173,9 @@ export class Renewals {
     const outcome = store.put(entry.image, renewal, nowMs);
     const after = store.get(subjectKey(entry.image));
     if (outcome === "same" || after?.stored === undefined) return;
-    const dueAtMs = store.nextAttemptAtMs(after, nowMs);
     if (store.window(after, nowMs) === "expired") {
-      observer.notify({
-        kind: "renewal-failed",
-        ...subjectFields(entry.image),
-        provider,
-        reason: "found",
-        detail: "the source returned the expired credential again",
-        expired: true,
-        nextAttemptAtMs: dueAtMs ?? nowMs,
-      });
-      return;
+      const detail = "the source returned the expired credential again";
+      return this.#reportFailure(after, { provider, reason: "found", detail }, nowMs);
     }
     observer.notify(defined({
       kind: "credential-renewed" as const,
@@ -193,34 +183,39 @@ export class Renewals {
       provider,
       changed: outcome === "new",
       fingerprint: after.stored.fingerprint,
-      dueAtMs,
+      dueAtMs: store.nextAttemptAtMs(after, nowMs),
       refreshAtMs: candidate.refreshAtMs,
       expiresAtMs: candidate.expiresAtMs,
     }));
   }
 
-  #recordFailure({ image }: StoreEntry, failure: RenewalProblem): void {
-    const { store, clock, observer } = this.#context;
+  #recordFailure(entry: StoreEntry, failure: RenewalFailure): void {
+    const { store, clock } = this.#context;
     const nowMs = clock.wallMs();
-    store.recordFailure(image, failure, nowMs);
-    const after = store.get(subjectKey(image));
+    store.recordFailure(entry.image, failure, nowMs);
+    const after = store.get(subjectKey(entry.image)) ?? entry;
     // An image without a credential of any provider is public: that is no failure.
-    if (failure.notFound && (after?.stored?.provider ?? "adopted") === "adopted") return;
-    const { provider, reason, detail } = failure;
+    if (failure.notFound && (after.stored?.provider ?? "adopted") === "adopted") return;
+    this.#reportFailure(after, failure, nowMs);
+  }
+
+  #reportFailure(
+    entry: StoreEntry,
+    { provider, reason, detail }: RenewalFailure,
+    nowMs: number,
+  ): void {
+    const { store, observer } = this.#context;
     observer.notify(defined({
       kind: "renewal-failed" as const,
-      ...subjectFields(image),
+      ...subjectFields(entry.image),
       provider,
       reason,
       detail,
-      expired: after !== undefined && store.window(after, nowMs) === "expired",
-      nextAttemptAtMs: (after && store.nextAttemptAtMs(after, nowMs)) ?? nowMs,
+      expired: store.window(entry, nowMs) === "expired",
+      nextAttemptAtMs: store.nextAttemptAtMs(entry, nowMs) ?? nowMs,
     }));
   }
 }
-
-/** Why a renewal returned no credential to use. */
-type RenewalProblem = RenewalFailure & { readonly provider?: ProviderName };
 
 /**
  * Returns the request for an entry. One that is due needs a credential newer than the stored one;
@@ -299,7 +294,7 @@ export function isPerServiceAccount(attempts: readonly ProviderAttempt[]): boole
 }
 
 /** Returns the failure of the first provider that failed, else that none has a credential. */
-export function failureOf(attempts: readonly ProviderAttempt[]): RenewalProblem {
+export function failureOf(attempts: readonly ProviderAttempt[]): RenewalFailure {
   for (const { provider, outcome } of attempts) {
     if (outcome.kind !== "failed") continue;
     const { reason, detail, retryAtMs } = outcome;

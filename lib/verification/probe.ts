@@ -17,15 +17,11 @@ import {
 export interface RegistryProbeOptions {
   readonly http: RegistryHttp;
   readonly clock: Clock;
-  /**
-   * Limit on all requests of a probe together (ms).
-   * @default 5000
-   */
-  readonly timeoutMs?: number;
 }
 
 const HUB = "docker.io";
 const HUB_HOST = "registry-1.docker.io";
+/** Limit on all requests of a probe together. */
 const TIMEOUT_MS = 5_000;
 const MAX_BODY_BYTES = 128 * 1024;
 const ACCEPT = [
@@ -69,8 +65,7 @@ export class RegistryProbe {
     credential: Credential | undefined,
     options: CallOptions = {},
   ): Promise<ProbeVerdict> {
-    const { clock, timeoutMs = TIMEOUT_MS } = this.#options;
-    const deadlineMs = clock.monotonicMs() + timeoutMs;
+    const deadlineMs = this.#options.clock.monotonicMs() + TIMEOUT_MS;
     const verdict = await this.#run(target, deadlineMs, options).verdict(credential);
     const { fallback } = target;
     const isConclusive = verdict.kind !== "unreachable" && verdict.kind !== "unknown";

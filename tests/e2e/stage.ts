@@ -151,7 +151,7 @@ export class AgentProcess implements AsyncDisposable {
 
   async get(path: string): Promise<{ readonly status: number; readonly body: string }> {
     try {
-      const signal = AbortSignal.timeout(3_000);
+      const signal = AbortSignal.timeout(30_000);
       const response = await fetch(`${this.#base}${path}`, { signal });
       return { status: response.status, body: await response.text() };
     } catch {

@@ -35,7 +35,7 @@ import { readKubeconfig } from "../../lib/providers/kubernetes/kubeconfig.ts";
 import { readPod } from "../../lib/providers/kubernetes/node_pods.ts";
 import { readPullSecret } from "../../lib/providers/kubernetes/secret_provider.ts";
 import { parseChallenges, readTokenResponse } from "../../lib/verification/probe.ts";
-import { registryOfKey } from "../../lib/providers/docker/secret_keyring.ts";
+import { registryOfKey } from "../../lib/providers/docker/docker_config.ts";
 import { registryOf } from "../../lib/cri/cri_messages.ts";
 import { PullCredentialCache } from "../../lib/cri/mod.ts";
 import { outcomeOf } from "../../lib/cri/reader.ts";

@@ -129,24 +129,20 @@ export class Plugin {
     const { path = join(binDir, name) } = this.definition;
     const token = await tokenSource?.();
     if (token?.kind === "failed") return token;
-    const failed = (reason: ReasonCode, detail: string): ProgramFailure => ({
-      kind: "failed",
-      reason,
-      detail,
-    });
     return await execute(
       this.#environment,
       { provider: "kubelet", name, failed: "plugin-failed" },
       { path, args, env, stdin: pluginRequest(image, token), timeoutMs },
       (result) => {
         const problem = processProblem(result, timeoutMs);
-        if (problem !== undefined) return failed(`plugin-${problem.kind}`, problem.detail);
+        if (problem !== undefined) {
+          return { kind: "failed", reason: `plugin-${problem.kind}`, detail: problem.detail };
+        }
         const stdout = result.kind === "exited" ? result.stdout : "";
         const reading = readPluginResponse(stdout, defaultCacheDurationMs);
-        if (reading.kind === "invalid") return failed("plugin-invalid-response", reading.detail);
-        const { response } = reading;
-        if (token === undefined) return { kind: "responded", response };
-        return restricted(response, token, clock.wallMs());
+        return token === undefined || reading.kind === "failed"
+          ? reading
+          : restricted(reading.response, token, clock.wallMs());
       },
     );
   }
@@ -166,9 +162,9 @@ function restricted(
     credential !== undefined && credentialSecret(credential).equals(token)
   );
   if (isEcho && !mayEcho) {
-    const detail = "the response returns the service account token as a password, " +
-      "which requires cacheType Token";
-    return { kind: "failed", reason: "plugin-invalid-response", detail };
+    return invalid(
+      "the response returns the service account token as a password, which requires cacheType Token",
+    );
   }
   const maxCacheMs = Math.max(0, cacheUntilMs - nowMs);
   const cacheDurationMs = Math.min(response.cacheDurationMs, maxCacheMs);
@@ -177,10 +173,10 @@ function restricted(
 
 const CACHE_KEY_TYPES: readonly CacheKeyType[] = ["Image", "Registry", "Global"];
 
-/** A decoded response, or why it is invalid. The detail never quotes the response. */
-export type PluginReading =
-  | { readonly kind: "ok"; readonly response: ProgramResponse }
-  | { readonly kind: "invalid"; readonly detail: string };
+/** Returns the failure after an invalid response. The detail never quotes the response. */
+function invalid(detail: string): ProgramFailure {
+  return { kind: "failed", reason: "plugin-invalid-response", detail };
+}
 
 /** Encodes a `CredentialProviderRequest`, with service account data (KEP-4412) and thus a token. */
 export function pluginRequest(
@@ -204,8 +200,7 @@ export function pluginRequest(
  * `cacheDuration` means the default, 0 means that the response is not cached, and a null `auth`
  * that the plugin has no credential for the image.
  */
-export function readPluginResponse(stdout: string, defaultCacheDurationMs: number): PluginReading {
-  const invalid = (detail: string) => ({ kind: "invalid", detail }) as const;
+export function readPluginResponse(stdout: string, defaultCacheDurationMs: number): ProgramResult {
   let body: unknown;
   try {
     body = JSON.parse(stdout);
@@ -229,7 +224,7 @@ export function readPluginResponse(stdout: string, defaultCacheDurationMs: numbe
   if (auth === "invalid") {
     return invalid("auth of the response is not a map of patterns to username and password");
   }
-  return { kind: "ok", response: { cacheKeyType, cacheDurationMs, ...defined({ auth }) } };
+  return { kind: "responded", response: { cacheKeyType, cacheDurationMs, ...defined({ auth }) } };
 }
 
 function readDuration(value: unknown, defaultMs: number): number | undefined {

@@ -222,13 +222,10 @@ export class ServiceAccountPlugin extends Plugin {
 
   /** Returns one pod per principal, in the order in which they are tried. */
   #distinct(pods: readonly PodIdentity[]): readonly PodIdentity[] {
-    const byKey = new Map<string, PodIdentity>();
-    for (const pod of [...pods].sort(comparePods)) {
-      if (pod.serviceAccount === "") continue;
-      const key = this.#isPerPod ? pod.uid : accountOf(pod);
-      if (!byKey.has(key)) byKey.set(key, pod);
-    }
-    return [...byKey.values()];
+    const sorted = pods.filter(({ serviceAccount }) => serviceAccount !== "")
+      .sort((a, b) => sortKey(a) < sortKey(b) ? -1 : 1);
+    const groups = Map.groupBy(sorted, (pod) => this.#isPerPod ? pod.uid : accountOf(pod));
+    return [...groups.values()].flatMap(([first]) => first ?? []);
   }
 
   /** Returns the annotations for the plugin, or the key of the first missing one. */
@@ -278,10 +275,6 @@ function accountOf({ namespace, serviceAccount }: PodIdentity): string {
   return `${namespace}/${serviceAccount}`;
 }
 
-function comparePods(a: PodIdentity, b: PodIdentity): number {
-  return order(accountOf(a), accountOf(b)) || order(a.uid, b.uid);
-}
-
-function order(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+function sortKey(pod: PodIdentity): string {
+  return `${accountOf(pod)} ${pod.uid}`;
 }

@@ -191,14 +191,14 @@ export class ConnectionResolver {
 
 /** Returns the `cluster` of `KUBERNETES_EXEC_INFO`. */
 function clusterInfo(config: ClientConfig, caPem: string | undefined) {
-  const { server, serverName, skipVerify, proxyUrl, execConfig } = config;
+  const { server, serverName, skipVerify, proxyUrl } = config;
   return defined({
     server,
     "tls-server-name": serverName,
     "insecure-skip-tls-verify": skipVerify || undefined,
     "certificate-authority-data": caPem && new TextEncoder().encode(caPem).toBase64(),
     "proxy-url": proxyUrl?.reveal(),
-    config: execConfig ?? null,
+    config: null,
   });
 }
 

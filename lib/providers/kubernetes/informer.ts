@@ -303,9 +303,9 @@ export class ObjectCache<T> {
     this.#omittedCount = keys.size - this.#objects.size;
   }
 
-  /** Returns the objects that exist. */
-  items(): T[] {
-    return [...this.#objects.keys()].flatMap((key) => this.get(key) ?? []);
+  /** Returns the objects that exist, by namespace and name. */
+  items(): readonly T[] {
+    return [...this.#objects.keys()].sort().flatMap((key) => this.get(key) ?? []);
   }
 
   get(key: string): T | undefined {

@@ -38,7 +38,7 @@ export class Kube implements Disposable {
   readonly #stop = new AbortController();
   #node: NodePods | undefined;
   #secrets: KubeSecretProvider | undefined;
-  #accounts: PodAccounts | undefined;
+  #hasAccounts = false;
   #isChangePending = false;
 
   constructor(options: KubeOptions) {
@@ -60,10 +60,8 @@ export class Kube implements Disposable {
 
   /** Returns pods, their service accounts and tokens, for exec plugins. */
   accounts(): PodAccounts {
-    if (this.#accounts !== undefined) return this.#accounts;
-    const node = this.#nodePods();
-    node.onChange(() => this.#changed());
-    return this.#accounts = node;
+    this.#hasAccounts = true;
+    return this.#nodePods();
   }
 
   /** Returns the watches whose cache may be stale. */
@@ -93,7 +91,15 @@ export class Kube implements Disposable {
 
   #nodePods(): NodePods {
     const { nodeName, pulledBy } = this.#options;
-    return this.#node ??= new NodePods({ ...this.#context, nodeName, ...defined({ pulledBy }) });
+    return this.#node ??= new NodePods({
+      ...this.#context,
+      nodeName,
+      ...defined({ pulledBy }),
+      changed: () => {
+        this.#secrets?.updateReferences();
+        if (this.#hasAccounts) this.#changed();
+      },
+    });
   }
 
   #changed(): void {

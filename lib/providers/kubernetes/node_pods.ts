@@ -113,6 +113,8 @@ export interface NodePodsOptions extends InformerContext {
   readonly nodeName: string;
   /** Returns the UIDs of pods that pulled an image, according to the CRI proxy. */
   readonly pulledBy?: (image: ImageReference) => readonly string[];
+  /** Called when pods or service accounts have changed. */
+  readonly changed: () => void;
 }
 
 const NOT_FOUND = 404;
@@ -124,7 +126,6 @@ export class NodePods implements PodAccounts {
   readonly serviceAccounts: ObjectCache<KubeServiceAccount>;
   readonly #options: NodePodsOptions;
   readonly #pods: Informer<NodePod>;
-  readonly #listeners: (() => void)[] = [];
   readonly #startedMs: number;
   readonly #stop = new AbortController();
 
@@ -147,11 +148,6 @@ export class NodePods implements PodAccounts {
   /** Returns the pods that have not ended. */
   activePods(): readonly NodePod[] {
     return [...this.#pods.items.values()].filter(({ ended }) => !ended);
-  }
-
-  /** Calls `listener` when pods or service accounts change. */
-  onChange(listener: () => void): void {
-    this.#listeners.push(listener);
   }
 
   /**
@@ -241,7 +237,7 @@ export class NodePods implements PodAccounts {
   #changed(): void {
     const pods = this.activePods().filter(({ serviceAccount }) => serviceAccount !== "");
     this.serviceAccounts.setReferences(new Set(pods.map(serviceAccountKey)));
-    for (const listener of this.#listeners) listener();
+    this.#options.changed();
   }
 }
 

@@ -26,8 +26,6 @@ import type { CacheKeyType, ProgramFailure, ProgramResponse, ProgramResult } fro
 export interface CachedProgramOptions {
   readonly name: string;
   readonly kind: "plugin" | "helper";
-  /** The type of all responses; undefined if only a response contains it. */
-  readonly cacheKeyType?: CacheKeyType;
   readonly clock: Clock;
   /** Adds jitter to the backoff. */
   readonly random?: Random;
@@ -117,7 +115,7 @@ export class CachedProgram {
   /** By cache key. */
   readonly #refusals = new Refusals();
   readonly #reportedWarnings = new Set<string>();
-  /** The type in the last response. */
+  /** The type in the last response; a helper's responses are all for its registry. */
   #cacheKeyType: CacheKeyType | undefined;
   /** Number of executions started. */
   #executions = 0;
@@ -127,7 +125,7 @@ export class CachedProgram {
     this.semaphore = options.semaphore;
     this.#options = options;
     this.#backoff = new ScopedBackoff(options);
-    this.#cacheKeyType = options.cacheKeyType;
+    if (options.kind === "helper") this.#cacheKeyType = "Registry";
   }
 
   /** Returns the program's credentials for an image, from the cache or an execution. */

@@ -71,7 +71,7 @@ Deno.test("credential-provider: answers from the running agent, without an execu
     cacheDuration: "3600s",
     auth: { "registry.example.com": { username: "AWS", password: "p" } },
   });
-  equal(readPluginResponse(out, 0).kind, "ok");
+  equal(readPluginResponse(out, 0).kind, "responded");
 });
 
 Deno.test("credential-provider: caches until refresh-after, and nothing without an expiry", async () => {

@@ -5,7 +5,7 @@ import { LEVEL_EXIT, status, statusText } from "../../../lib/cli/status.ts";
 import { listenUnix } from "../../../lib/platform/mod.ts";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { healthOf, statusDocument, type StatusReply } from "../../../lib/observability/mod.ts";
-import { styleOf } from "../../../lib/cli/options.ts";
+import { usesColor } from "../../../lib/cli/options.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeHost } from "../../fakes/host.ts";
@@ -80,7 +80,7 @@ Deno.test("status --wait: fails with the reason after the timeout", async () => 
 
 Deno.test("status: prints colors only in a terminal, and not with NO_COLOR or --no-color", () => {
   const color = (host: Partial<FakeHost>) =>
-    styleOf({ host: Object.assign(new FakeHost(), host) } as unknown as Context).color;
+    usesColor({ host: Object.assign(new FakeHost(), host) } as unknown as Context);
   equal(color({ stdoutIsTerminal: true }), true);
   equal(color({}), false);
   equal(color({ stdoutIsTerminal: true, env: { NO_COLOR: "1" } }), false);

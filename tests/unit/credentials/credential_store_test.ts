@@ -110,7 +110,7 @@ Deno.test("CredentialStore: evicts entries without a mount after the minimum age
   put(store, candidate("b"), T0 + 10 * MINUTE);
   deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 11 * MINUTE, 2 * MINUTE), []);
   deepStrictEqual(store.evict(new Set(), T0 + 11 * MINUTE, 2 * MINUTE), [IMAGE]);
-  strictEqual(store.size, 0);
+  strictEqual([...store.entries()].length, 0);
 });
 
 Deno.test("CredentialStore: evicts no mounted entry early when the wall clock was set back", () => {
@@ -187,7 +187,7 @@ Deno.test("CredentialStore: has one entry per registry that an image is read fro
     provider: "docker",
     candidate: candidate("mirror", { forEndpoint: true }),
   }, T0);
-  strictEqual(store.size, 2);
+  strictEqual([...store.entries()].length, 2);
   store.recordFailure(mirrored, { reason: "plugin-failed", detail: "x" }, T0 + 1);
   store.withdraw(mirrored);
   const own = store.get(IMAGE.text);
