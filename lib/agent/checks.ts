@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import { type AgentStatus, Deadline, messageOf } from "../model/mod.ts";
+import { Deadline, messageOf } from "../model/mod.ts";
 import type { HealthView } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import {
@@ -29,7 +29,7 @@ export interface CheckOptions {
   /** Whether to probe the registry of each image with each credential for it. */
   readonly probe: boolean;
   /** The answer of the running agent, if one answers. */
-  readonly running?: { readonly status: AgentStatus; readonly health: HealthView } | undefined;
+  readonly running?: { readonly health: HealthView } | undefined;
 }
 
 /**

@@ -176,7 +176,7 @@ export class Listeners implements AsyncDisposable {
       health: () => health.view(),
       history: (image) => history.of(image),
       guides: GUIDES,
-      allowedHosts: [address.hostname],
+      hostname: address.hostname,
       now: clock.monotonicMs,
       metricsOnly,
     });

@@ -12,7 +12,7 @@ import {
   earlierCredentialUse,
   type ImageView,
   imageViews,
-  type StatusReply,
+  type NodeStatus,
   withTextTimes,
   withTimesInMs,
 } from "../observability/mod.ts";
@@ -37,10 +37,10 @@ export async function explain(
   const { image, registry, locations } = explanation;
   const reply = await queryAgent(config).catch(() => undefined);
   const view = reply &&
-    imageViews(reply.status, nowMs).find((each) => each.image.image === image);
+    imageViews(reply, nowMs).find((each) => each.image.image === image);
   const node = nodeText(reply, view, nowMs);
   const earlier = view && earlierCredentialUse(view, nowMs);
-  const unseenPulls = criProxyProblem(reply?.status.criProxy, nowMs);
+  const unseenPulls = criProxyProblem(reply?.criProxy, nowMs);
   const warning = unseenPulls && `${unseenPulls.text}: ${unseenPulls.remedy}`;
   if (options.output === "json") {
     printJson(context, withTextTimes({ ...explanation, node, earlier, warning }));
@@ -119,7 +119,7 @@ function locationLines(
 
 /** Describes whether the image is mounted, and which credential the running agent uses for it. */
 function nodeText(
-  reply: StatusReply | undefined,
+  reply: NodeStatus | undefined,
   view: ImageView | undefined,
   nowMs: number,
 ): string {

@@ -24,8 +24,8 @@ import {
   imageLabel,
   imageViews,
   mountLevel,
-  statusDocument,
-  type StatusReply,
+  type NodeStatus,
+  withTextTimes,
 } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
@@ -64,12 +64,10 @@ export async function status(
   const config = await loadConfigForStatus(context, flags);
   // An explicit address selects the agent; the API socket may belong to another one.
   const query = () => queryAgent(config, { atAddress: flags["address"] !== undefined });
-  const { status, health } = wait
-    ? await untilReady(context, query, timeoutMs, timeout)
-    : await query();
-  const { summary, level } = health;
+  const status = wait ? await untilReady(context, query, timeoutMs, timeout) : await query();
+  const { summary, level } = status.health;
   if (output === "json") {
-    printJson(context, brief ? { summary, level } : statusDocument(status, health));
+    printJson(context, brief ? { summary, level } : withTextTimes(status));
   } else {
     const rest = brief ? "" : `\n${statusText(status, clock.wallMs())}`;
     host.out(`${levelText(context, level)}: ${printable(summary)}\n${rest}`);
@@ -84,10 +82,10 @@ export async function status(
  */
 async function untilReady(
   { clock }: Context,
-  query: () => Promise<StatusReply>,
+  query: () => Promise<NodeStatus>,
   timeoutMs: number,
   timeout: string,
-): Promise<StatusReply> {
+): Promise<NodeStatus> {
   const deadlineMs = clock.monotonicMs() + timeoutMs;
   while (true) {
     const reply = await query().catch((error) => messageOf(error));

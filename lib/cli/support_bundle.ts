@@ -3,7 +3,7 @@ import { addressOf, dockerConfigPath, runChecks } from "../agent/mod.ts";
 import { BUILD_INFO } from "../assets/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import { type AgentError, Deadline, EXIT, messageOf } from "../model/mod.ts";
-import { redact, redactText, statusDocument, type StatusReply } from "../observability/mod.ts";
+import { type NodeStatus, redact, redactText, withTextTimes } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
 import type { CommandCall } from "./options.ts";
@@ -33,10 +33,7 @@ export async function supportBundle(
   const parts: Readonly<Record<string, () => unknown>> = {
     "version.json": () => ({ ...BUILD_INFO, denoVersion: host.denoVersion }),
     "configuration.json": () => config,
-    "status.json": () =>
-      reply instanceof Error
-        ? { error: reply.message }
-        : statusDocument(reply.status, reply.health),
+    "status.json": () => reply instanceof Error ? { error: reply.message } : withTextTimes(reply),
     "metrics.txt": () => metricsOf(config),
     "log.txt": () => logOf(context),
     "checks.json": () => runChecks(context, config, { refs: [], probe: false, running }),
@@ -83,11 +80,11 @@ async function logOf({ processRunner }: Context): Promise<string> {
 async function permissionsOf(
   context: Context,
   config: AgentConfig,
-  running: StatusReply | undefined,
+  running: NodeStatus | undefined,
 ): Promise<string> {
   const { host, files } = context;
   const { node, api, providers } = config;
-  const sockets = running?.status.daemons.map(({ apiSocket }) => apiSocket) ?? [];
+  const sockets = running?.daemons.map(({ apiSocket }) => apiSocket) ?? [];
   const used = [
     ...config.files,
     node.root,

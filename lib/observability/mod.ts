@@ -28,9 +28,7 @@ export { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_lines.ts";
 export { AgentMetrics } from "./metrics.ts";
 export {
   documentSchema,
-  parseStatusDocument,
-  statusDocument,
-  type StatusReply,
+  type NodeStatus,
   withTextTimes,
   withTimesInMs,
 } from "./status_document.ts";

@@ -485,7 +485,8 @@ function daemonProblem({ id, pid, state, stateDetail }: DaemonStatus): PlacedPro
   };
 }
 
-const RANK = { critical: 0, warning: 1 } as const;
+/** The levels of health, the worst first. */
+export const RANK = { critical: 0, warning: 1, ok: 2 } as const;
 
 /** Compares by severity, the worst first. */
 export function bySeverity(

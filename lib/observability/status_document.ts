@@ -2,19 +2,11 @@ import * as v from "valibot";
 import { type AgentStatus, wallTimeMs } from "../model/mod.ts";
 import type { HealthView } from "./health.ts";
 
-/** The status and the health, as clients parse them from `/v1/status`. */
-export interface StatusReply {
-  readonly status: AgentStatus;
-  readonly health: HealthView;
-}
+/** The status with the health, as in `/v1/status`. */
+export type NodeStatus = AgentStatus & { readonly health: HealthView };
 
 const WALL_TIME = /^(now|at|since|.*At|.*Since|.*Until)Ms$/;
 const DOCUMENT_TIME = /^(?:now|at|since|.*At|.*Since)$/;
-
-/** Returns the JSON of `/v1/status` and `status --output json`. */
-export function statusDocument(status: AgentStatus, health: HealthView): object {
-  return withTextTimes({ ...status, health });
-}
 
 /**
  * Returns a document with wall times in RFC 3339, named without the unit (`expiresAtMs` becomes
@@ -64,13 +56,6 @@ export function withTimesInMs<T extends object>(document: object): T {
         ? [`${name}Ms`, Date.parse(value)]
         : undefined,
   ) as T;
-}
-
-/** Returns the status and the health in the JSON of {@linkcode statusDocument}. */
-export function parseStatusDocument(document: object): StatusReply {
-  type Document = AgentStatus & { readonly health: HealthView };
-  const { health, ...status } = withTimesInMs<Document>(document);
-  return { status, health };
 }
 
 /** Replaces fields at any depth; `replace` returns undefined for those that stay. */

@@ -172,7 +172,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     const answer = { kind: "answered", headers: new Map(), body: new Secret(text) } as const;
     return [200, 400, 403].map((status) => readTokenResponse({ ...answer, status }));
   }),
-  never("isAllowedHost", (text) => isAllowedHost(text, [text, "127.0.0.1"])),
+  never("isAllowedHost", (text) => isAllowedHost(text, text)),
   never("redactText", redactText),
   never("printable", printable),
   never("inUseDelayMs", inUseDelayMs),
