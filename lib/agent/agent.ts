@@ -21,53 +21,15 @@ import {
   createUnixHttp,
   removeTemporaryFiles,
 } from "../platform/mod.ts";
-import { PushedCredentials, type PushTarget } from "../providers/mod.ts";
-import type { ReloadOutcome } from "../providers/exec_plugin/mod.ts";
-import { Reconciler, type ReconcileStages } from "../reconciler/mod.ts";
+import { PushedCredentials, type PushTarget, type ReloadOutcome } from "../providers/mod.ts";
+import { Reconciler } from "../reconciler/mod.ts";
 import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
-import type { ApiParts } from "./api_backend.ts";
 import { defaultNodeName, type OpenChain, openChain } from "./chain.ts";
-import { CriProxy } from "./cri_proxy.ts";
-import { pullCachePath } from "./cri_proxy_link.ts";
+import { CriProxy, pullCachePath } from "./cri_proxy.ts";
 import { approvedHostsOf } from "./explanation.ts";
 
 /** The agent without its listeners: what `run` owns, and a reload changes. */
-export interface Agent extends AsyncDisposable {
-  /**
-   * Starts the CRI proxy and reconciles until aborted; calls `ready` after the first reconcile. The
-   * proxy starts this late so that an agent that fails to start does not move the CRI link.
-   */
-  run(options: { readonly signal: AbortSignal; readonly ready: () => void }): Promise<void>;
-  /**
-   * Switches to another configuration and keeps the state. Returns the keys that differ.
-   *
-   * Everything new is built before anything changes; when a later step fails, the current
-   * configuration stays in effect.
-   */
-  reconfigure(config: AgentConfig): Promise<readonly string[]>;
-  status(): AgentStatus;
-  /** Parts that the local API uses. */
-  readonly api: ApiParts;
-}
-
-/** Objects that are built from one configuration; a reload replaces all of them. */
-interface ConfiguredParts extends AsyncDisposable {
-  readonly config: AgentConfig;
-  readonly stages: ReconcileStages;
-  readonly chain: OpenChain;
-  readonly discovery: Discovery;
-}
-
-/** Objects that stay the same over reloads. */
-interface SharedParts {
-  readonly http: ReturnType<typeof createUnixHttp>;
-  readonly criProxy: CriProxy;
-  readonly pushed: PushedCredentials;
-  /** Aborted when the agent stops. */
-  readonly signal: AbortSignal;
-  /** The loop; undefined while it is built. */
-  readonly reconciler: () => Reconciler | undefined;
-}
+export type Agent = Awaited<ReturnType<typeof createAgent>>;
 
 /** Differs between nodes and survives restarts: spreads the renewals of a fleet. */
 const MACHINE_ID = "/etc/machine-id";
@@ -77,7 +39,7 @@ export async function createAgent(
   context: Context,
   config: AgentConfig,
   observer: Observer,
-): Promise<Agent> {
+) {
   const { clock, files, random } = context;
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
   const { version } = BUILD_INFO;
@@ -89,8 +51,8 @@ export async function createAgent(
   let started: Reconciler | undefined;
   const shared = openShared(context, observer, resources, stop.signal, () => started);
   const { criProxy, pushed } = shared;
-  const probe = new RegistryProbe({ http: resources.use(createRegistryHttp()), clock });
-  let current = await buildParts(context, observer, shared, config);
+  const probe = new RegistryProbe({ http: createRegistryHttp(), clock });
+  let current = await buildParts(shared, config);
   resources.defer(() => current[Symbol.asyncDispose]());
   const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
   const verify = () => current.config.delivery.verify;
@@ -100,20 +62,30 @@ export async function createAgent(
   resources.defer(() => stop.abort(new DOMException("the agent is stopping", "AbortError")));
   const owned = resources.move();
   return {
-    async run(options) {
+    /**
+     * Starts the CRI proxy and reconciles until aborted; calls `ready` after the first reconcile.
+     * The proxy starts this late so that an agent that fails to start does not move the CRI link.
+     */
+    async run(options: { readonly signal: AbortSignal; readonly ready: () => void }) {
       await criProxy.apply(current.config.providers.cri);
       await reconciler.run(options);
     },
-    async reconfigure(next) {
+    /**
+     * Switches to another configuration and keeps the state. Returns the keys that differ.
+     *
+     * Everything new is built before anything changes; when a later step fails, the current
+     * configuration stays in effect.
+     */
+    async reconfigure(next: AgentConfig): Promise<readonly string[]> {
       const before = current;
-      current = await buildParts(context, observer, shared, next, before);
-      store.reconfigure(next.renewal, clock.wallMs());
+      current = await buildParts(shared, next, before);
+      store.settings = next.renewal;
       reconciler.replace(current.stages);
       await criProxy.apply(next.providers.cri);
       await before[Symbol.asyncDispose]();
       return configDifferences(before.config, next);
     },
-    status() {
+    status(): AgentStatus {
       return {
         ...reconciler.status(),
         ...defined({ criProxy: criProxy.status() }),
@@ -124,6 +96,7 @@ export async function createAgent(
         enabledProviders: PROVIDER_NAMES.filter((name) => current.config.providers[name].enabled),
       };
     },
+    /** Parts that the local API uses. */
     api: {
       config: () => current.config,
       chain: () => current.chain.chain,
@@ -135,13 +108,19 @@ export async function createAgent(
   };
 }
 
+/**
+ * Opens what stays the same over reloads.
+ *
+ * @param signal Aborted when the agent stops.
+ * @param reconciler Returns the loop; undefined while it is built.
+ */
 function openShared(
   context: Context,
   observer: Observer,
   resources: AsyncDisposableStack,
   signal: AbortSignal,
-  reconciler: SharedParts["reconciler"],
-): SharedParts {
+  reconciler: () => Reconciler | undefined,
+) {
   const changed = (target: PushTarget) =>
     reconciler()?.recheck(target.kind === "image" ? target.image : undefined);
   const nodeChanged = () => reconciler()?.trigger("node-changed");
@@ -151,6 +130,8 @@ function openShared(
     nodeChanged();
   };
   return {
+    context,
+    observer,
     http: resources.use(createUnixHttp({ exited: nodeChanged })),
     criProxy: resources.use(new CriProxy(context, observer, onPull)),
     pushed: new PushedCredentials({ clock: context.clock, changed }),
@@ -181,16 +162,14 @@ async function removeLeftovers(
 }
 
 /**
- * Builds the parts of a configuration, and watches what they depend on. Takes over the caches of the
- * previous parts.
+ * Builds the parts of a configuration, which a reload replaces, and watches what they depend on.
+ * Takes over the caches of the previous parts.
  */
 async function buildParts(
-  context: Context,
-  observer: Observer,
-  { http, criProxy, pushed, signal, reconciler }: SharedParts,
+  { context, observer, http, criProxy, pushed, signal, reconciler }: ReturnType<typeof openShared>,
   config: AgentConfig,
-  previous?: ConfiguredParts,
-): Promise<ConfiguredParts> {
+  previous?: { readonly chain: OpenChain; readonly discovery: Discovery },
+) {
   const { files } = context;
   const { node, delivery, renewal } = config;
   const nydusdApi = createNydusdApi(http);
@@ -232,7 +211,7 @@ async function buildParts(
       discoverer: discovery,
       resolver: chain.chain,
       readCounter: nydusdApi,
-      remembered: (image) => criProxy.remembered(image),
+      remembered: (image: ImageReference) => criProxy.remembered(image),
       deliverer: new Deliverer({ nydusdApi, files, fsDriver: node.fsDriver, configFiles }),
       checkIntervalMs: renewal.checkIntervalMs,
       renewalEnabled: renewal.enabled,

@@ -1,12 +1,4 @@
-import type {
-  ApiAgent,
-  ApiCredential,
-  ApiLifetime,
-  ApiLookup,
-  ApiPut,
-  ApiTarget,
-} from "../api/mod.ts";
-import type { AgentConfig } from "../config/mod.ts";
+import type { ApiAgent, ApiCredential, ApiLifetime, ApiLookup, ApiPut } from "../api/mod.ts";
 import {
   AgentError,
   type Credential,
@@ -17,29 +9,16 @@ import {
 } from "../model/mod.ts";
 import type { LogLevel } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import {
-  type CredentialChain,
-  labelsCredential,
-  type PushedCredential,
-  type PushedCredentials,
-} from "../providers/mod.ts";
-import type { CredentialAnswer, OnDemandRequests } from "../reconciler/mod.ts";
+import { labelsCredential, type PushedCredential } from "../providers/mod.ts";
+import type { CredentialAnswer } from "../reconciler/mod.ts";
+import type { Agent } from "./agent.ts";
 import { explainImage } from "./explanation.ts";
 import type { NodeHealth } from "./listeners.ts";
-
-/** Parts of the agent that the local API uses. */
-export interface ApiParts {
-  readonly config: () => AgentConfig;
-  readonly chain: () => CredentialChain;
-  readonly onDemand: OnDemandRequests;
-  readonly pushed: PushedCredentials;
-  readonly reconcile: () => void;
-}
 
 /** Adapts the running agent to the port of the local API. */
 export function createApiBackend(
   context: Context,
-  { config, chain, onDemand, pushed, reconcile }: ApiParts,
+  { config, chain, onDemand, pushed, reconcile }: Agent["api"],
   health: NodeHealth,
   log: { level(): LogLevel; setLevel(level: LogLevel): void },
 ): ApiAgent {
@@ -53,7 +32,7 @@ export function createApiBackend(
       const { answer, attempts } = await onDemand.credential(requestOf(lookup), options);
       return { why: attempts.map(attemptText), ...(answer && { found: credentialOf(answer) }) };
     },
-    put(target, given, lifetime) {
+    put(target, { credential, labels = {} }, lifetime) {
       if (!config().providers.labels.enabled) {
         throw new AgentError(
           "usage",
@@ -65,10 +44,10 @@ export function createApiBackend(
         throw new AgentError("usage", "failed to store the credential: it has already expired");
       }
       const expiry = defined({ validUntilMs });
-      return putOf(pushed.put(putTarget(target), credentialFrom(given), expiry));
+      return putOf(pushed.put(target, credential ?? credentialIn(labels), expiry));
     },
     puts: () => pushed.list().map(putOf),
-    forget: (target) => pushed.forget(putTarget(target)),
+    forget: (target) => pushed.forget(target),
     refused: ({ image }, fingerprint, options) => onDemand.refused(image, fingerprint, options),
     explain: (lookup) => explainImage(context, config(), chain(), requestOf(lookup)),
     status: () => ({ ...health.status(), health: health.view() }),
@@ -97,20 +76,10 @@ function credentialOf({ candidate, ...rest }: CredentialAnswer): ApiCredential {
   return { ...rest, ...defined({ credential, origin, account, ...times }) };
 }
 
-function putTarget(target: ApiTarget): PushedCredential["target"] {
-  return target.kind === "image" ? target : { kind: target.kind, registry: target.registry };
-}
-
-function credentialFrom(given: Parameters<ApiAgent["put"]>[1]): Credential {
-  if (isCredential(given)) return given;
-  const credential = labelsCredential(given);
+function credentialIn(labels: Readonly<Record<string, string>>): Credential {
+  const credential = labelsCredential(labels);
   if (typeof credential !== "string") return credential;
   throw new AgentError("usage", `failed to read labels: ${REASON_CODES[credential]}`);
-}
-
-/** All values of labels are strings; a credential contains a `Secret`. */
-function isCredential(given: Parameters<ApiAgent["put"]>[1]): given is Credential {
-  return Object.values(given).some((value) => typeof value !== "string");
 }
 
 function putOf({ target, credential, putAtMs, validUntilMs }: PushedCredential): ApiPut {

@@ -11,19 +11,17 @@ import { type Context, createKubeHttp } from "../platform/mod.ts";
 import {
   confirmedPullProvider,
   CredentialChain,
+  CredentialHelpers,
   criProvider,
   type CriPulls,
   disabledProvider,
+  DockerProvider,
+  Kube,
+  KubeletProvider,
   labelsProvider,
   type PushedCredentials,
+  type ReloadOutcome,
 } from "../providers/mod.ts";
-import {
-  CredentialHelpers,
-  type CredentialHelpersOptions,
-  DockerProvider,
-} from "../providers/docker/mod.ts";
-import { KubeletProvider, type ReloadOutcome } from "../providers/exec_plugin/mod.ts";
-import { type Kube, openKube } from "../providers/kubernetes/mod.ts";
 
 /** State of a running agent that the chain uses. A command that runs once has none. */
 export interface ChainState {
@@ -49,7 +47,6 @@ export interface OpenChain extends AsyncDisposable {
   /** Providers whose caches the next chain takes over. */
   readonly sources: {
     readonly helpers: CredentialHelpers;
-    readonly docker?: DockerProvider;
     readonly kubelet?: KubeletProvider;
   };
   /** Configuration files of the providers. */
@@ -75,34 +72,37 @@ export async function openChain(
   observer: Observer = NO_OBSERVER,
   { pulls, pushed, previous, onLateAnswer, onChange = () => {}, signal }: ChainState = {},
 ): Promise<OpenChain> {
-  const { clock, files, processRunner, random } = context;
-  const { providers } = config;
+  const { clock, files, processRunner, random, host } = context;
+  const { providers, renewal } = config;
   const stop = new AbortController();
   const running = { signal: signal ?? stop.signal, observer };
   const { timeoutMs } = providers;
   const deadline = onLateAnswer && new AnswerDeadline({ clock, timeoutMs, onLateAnswer });
   const dockerPath = providers.docker.enabled ? dockerConfigPath(context, config) : undefined;
-  const helpers = credentialHelpers(context, config, {
+  const common = defined({ files, clock, processRunner, random, deadline });
+  const helpers = new CredentialHelpers({
     ...running,
+    ...common,
+    searchPath: host.env["PATH"] ?? "",
+    timeoutMs: providers.docker.helperTimeoutMs,
+    refreshIntervalMs: renewal.refreshIntervalMs,
     ...defined({ before: previous?.sources.helpers }),
   });
-  const common = defined({ files, clock, processRunner, random, deadline });
   const docker = dockerPath === undefined ? undefined : new DockerProvider({
     ...common,
     configPath: dockerPath,
     helpers,
-    ...defined({ before: previous?.sources.docker }),
   });
   using owned = new DisposableStack();
   owned.defer(() => stop.abort(new DOMException("the chain is closed", "AbortError")));
-  const kube = owned.use(lazyKube(context, config, onChange, pulls));
-  const kubesecret = providers.kubesecret.enabled ? (await kube.open()).secrets() : undefined;
+  const kube = owned.use(await openKube(context, config, onChange, pulls));
+  const kubesecret = providers.kubesecret.enabled ? kube.secrets() : undefined;
   const kubelet = providers.kubelet.enabled
     ? new KubeletProvider({
       ...providers.kubelet,
       ...running,
       ...common,
-      accounts: async () => (await kube.open()).accounts(),
+      accounts: () => kube.accounts(),
       ...defined({ before: previous?.sources.kubelet }),
     })
     : undefined;
@@ -124,31 +124,13 @@ export async function openChain(
   const resources = owned.move();
   return {
     chain,
-    sources: defined({ helpers, docker, kubelet }),
-    watchPaths: [dockerPath, kubelet && providers.kubelet.configPath].filter((p) =>
-      p !== undefined
-    ),
+    sources: defined({ helpers, kubelet }),
+    watchPaths: [dockerPath, kubelet && providers.kubelet.configPath]
+      .filter((path) => path !== undefined),
     refresh,
     staleWatches: () => kube.staleWatches(),
     [Symbol.asyncDispose]: () => Promise.resolve(resources.dispose()),
   };
-}
-
-function credentialHelpers(
-  { clock, files, processRunner, random, host }: Context,
-  { providers, renewal }: AgentConfig,
-  rest: Pick<CredentialHelpersOptions, "observer" | "signal" | "before">,
-): CredentialHelpers {
-  return new CredentialHelpers({
-    processRunner,
-    files,
-    clock,
-    random,
-    searchPath: host.env["PATH"] ?? "",
-    timeoutMs: providers.docker.helperTimeoutMs,
-    refreshIntervalMs: renewal.refreshIntervalMs,
-    ...rest,
-  });
 }
 
 /** Returns docker's configuration file as docker finds it, or undefined without a home folder. */
@@ -166,48 +148,31 @@ export function dockerConfigPath(
 const HOSTNAME = "/etc/hostname";
 
 /**
- * Returns the connection to the Kubernetes API. The first `open` opens it; after a failure, the next
- * one retries.
+ * Returns the Kubernetes providers. They call the API server from their first use on.
  *
  * @param changed Called when a pod, secret or service account has changed.
  * @param pulls Returns which pods pulled an image.
  */
-export function lazyKube(
+export async function openKube(
   context: Context,
   config: AgentConfig,
   changed: () => void,
   pulls?: CriPulls,
-) {
+): Promise<Kube> {
   const { clock, files, processRunner, random, host } = context;
   const { kubesecret } = config.providers;
-  const http = createKubeHttp();
-  let opening: Promise<Kube> | undefined;
-  let kube: Kube | undefined;
-  const open = async () =>
-    kube = await openKube({
-      ...kubesecret,
-      nodeName: kubesecret.nodeName ?? await defaultNodeName(context),
-      http,
-      clock,
-      files,
-      processRunner,
-      random,
-      env: host.env,
-      changed,
-      ...(pulls && { pulledBy: (image) => pulls.pods?.(image).map(({ uid }) => uid) ?? [] }),
-    });
-  return {
-    open: () =>
-      opening ??= open().catch((error) => {
-        opening = undefined;
-        throw error;
-      }),
-    staleWatches: () => kube?.stale() ?? [],
-    [Symbol.dispose]: () => {
-      const stopped = Promise.resolve(opening).then((kube) => kube?.stop(), () => {});
-      void stopped.then(() => http[Symbol.dispose]());
-    },
-  };
+  return new Kube({
+    ...kubesecret,
+    nodeName: kubesecret.nodeName ?? await defaultNodeName(context),
+    http: createKubeHttp(),
+    clock,
+    files,
+    processRunner,
+    random,
+    env: host.env,
+    changed,
+    ...(pulls && { pulledBy: (image) => pulls.pods?.(image).map(({ uid }) => uid) ?? [] }),
+  });
 }
 
 /**

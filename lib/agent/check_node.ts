@@ -1,11 +1,18 @@
-import { basename, dirname, join } from "@std/path";
+import { dirname, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import type { ConfigProblem, Daemon, FileStat, NodeView } from "../model/mod.ts";
+import {
+  type ConfigProblem,
+  type Daemon,
+  encodeRegistryAuth,
+  type FileStat,
+  type FileSystem,
+  joinNames,
+  type NodeView,
+  type RafsInstance,
+} from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { providerConfigPaths } from "../providers/exec_plugin/mod.ts";
-import { dockerConfigPath } from "./chain.ts";
+import { credentialsOf, type DockerConfig, findAuth } from "../providers/mod.ts";
 import { discoverOnce } from "./explanation.ts";
-import { findProcesses, type FoundProcess } from "./processes.ts";
 
 /** Results of `check`. */
 export interface CheckFindings {
@@ -24,97 +31,6 @@ export function finding(file: string, problem: string, remedy: string): ConfigPr
 /** Returns a finding about a file that does not exist. */
 export function missing(file: string, remedy: string): ConfigProblem {
   return finding(file, "it does not exist", remedy);
-}
-
-/** Checks the host: its clock, permissions of files, and other agents. */
-export async function checkHost(
-  context: Context,
-  config: AgentConfig,
-  findings: CheckFindings,
-  { agentAnswers }: { readonly agentAnswers: boolean },
-): Promise<void> {
-  await checkClock(context, findings);
-  await checkPermissions(context, config, findings);
-  await checkAgents(context, findings, agentAnswers);
-}
-
-/** Older than any build of the agent. */
-const EARLIEST_MS = Date.UTC(2025, 0, 1);
-const TIMESYNC = "/run/systemd/timesync";
-
-async function checkClock(
-  { clock, files }: Context,
-  { problems, warnings, passed }: CheckFindings,
-): Promise<void> {
-  const nowMs = clock.wallMs();
-  const time = new Date(nowMs).toISOString();
-  const remedy = "set it, and run systemd-timesyncd or chrony: tokens expire by this clock";
-  if (nowMs < EARLIEST_MS) {
-    problems.push(finding("the clock", `it is wrong: ${time}`, remedy));
-    return;
-  }
-  const runs = await files.stat(TIMESYNC).catch(() => undefined);
-  const isSynchronized = await files.stat(join(TIMESYNC, "synchronized")).catch(() => undefined);
-  if (runs !== undefined && isSynchronized === undefined) {
-    warnings.push(finding("the clock", "systemd-timesyncd has not set it yet", remedy));
-    return;
-  }
-  passed.push(`clock: ${time}`);
-}
-
-/** Checks that secrets are private, and that only owners can write what the agent executes. */
-async function checkPermissions(
-  context: Context,
-  config: AgentConfig,
-  { warnings }: CheckFindings,
-): Promise<void> {
-  const { files } = context;
-  const { kubelet, docker } = config.providers;
-  const modeOf = async (path: string) => (await files.stat(path).catch(() => undefined))?.mode ?? 0;
-  const dockerFile = docker.enabled ? dockerConfigPath(context, config) : undefined;
-  if (dockerFile !== undefined && ((await modeOf(dockerFile)) & 0o044) !== 0) {
-    const problem = "other users can read the passwords in it";
-    warnings.push(finding(dockerFile, problem, `chmod 600 ${dockerFile}`));
-  }
-  const paths = new Set(config.files);
-  if (kubelet.enabled) {
-    const found = await providerConfigPaths(kubelet.configPath, files).catch(() => undefined);
-    const programs = await files.list(kubelet.binDir).catch(() => []);
-    for (const path of [kubelet.configPath, ...found ?? [], kubelet.binDir]) paths.add(path);
-    for (const name of programs) paths.add(join(kubelet.binDir, name));
-  }
-  for (const path of paths) {
-    if (((await modeOf(path)) & 0o002) === 0) continue;
-    const problem = "every user can write it, and so decide what the agent executes";
-    warnings.push(finding(path, problem, `chmod o-w ${path}`));
-  }
-}
-
-const NAME = "nydus-auth-agent";
-
-async function checkAgents(
-  { host, processRunner }: Context,
-  { warnings, passed }: CheckFindings,
-  agentAnswers: boolean,
-): Promise<void> {
-  const found = await findProcesses(processRunner, NAME);
-  if (found === undefined) return;
-  const agents = found.filter((process) => process.pid !== host.pid && isAgent(process));
-  if (agents.length < 2) {
-    // An agent that answers may be in another namespace, or have another name.
-    const none = agentAnswers ? "one answers, its process is not visible here" : "none runs here";
-    passed.push(`agents: ${agents[0] === undefined ? none : `process ${agents[0].pid}`}`);
-    return;
-  }
-  const pids = agents.map(({ pid }) => pid).join(", ");
-  const problem = `${agents.length} agents run on this node (processes ${pids}): both renew, and ` +
-    "each overwrites what the other delivers when their providers differ";
-  warnings.push(finding(NAME, problem, "keep one: the systemd unit, or the DaemonSet"));
-}
-
-/** Returns whether a process is `nydus-auth-agent … run …`, in any folder. */
-export function isAgent({ argv: [program = "", ...args] }: FoundProcess): boolean {
-  return basename(program) === NAME && args.includes("run");
 }
 
 /**
@@ -197,4 +113,103 @@ async function checkConfigFolders(
 export function canWrite({ mode, uid }: FileStat, ourUid: number): boolean {
   if (ourUid === 0) return true;
   return uid === ourUid ? (mode & 0o200) !== 0 : (mode & 0o022) !== 0;
+}
+
+/**
+ * Reports mounts whose credential is not that of a docker configuration, for a node where no agent
+ * runs that would deliver it. A running agent reports outdated mounts itself.
+ */
+export function checkMountedCredentials(
+  { file, config }: { readonly file: string; readonly config: DockerConfig },
+  { daemons }: NodeView,
+  { warnings }: CheckFindings,
+): void {
+  const isOutdated = ({ image, mountId = "" }: RafsInstance, auths: Daemon["currentAuth"]) => {
+    const found = image && findAuth(config, image.registry);
+    const [credential] = found === undefined ? [] : credentialsOf(found.auth);
+    const current = auths?.get(mountId);
+    return credential?.kind === "basic" && current !== undefined &&
+      !encodeRegistryAuth(credential).equals(current);
+  };
+  const images = daemons.flatMap(({ instances, currentAuth }) =>
+    instances.flatMap((one) => isOutdated(one, currentAuth) ? [one.image?.text ?? ""] : [])
+  );
+  if (images.length === 0) return;
+  const problem = `mounts have another credential than it: ${joinNames(images)}`;
+  warnings.push(finding(file, problem, "start the agent, which delivers the newest"));
+}
+
+const UNIT = "/etc/systemd/system/nydus-auth-agent.service";
+const TMPFILES = "/etc/tmpfiles.d";
+const DOCS = "see docs/cri-proxy.md";
+
+/**
+ * Checks that the unit and tmpfiles.d, which set the CRI link while no agent runs, point it to the
+ * configured container runtime. Pulls fail as soon as the agent stops when they do not.
+ */
+export async function checkCriProxy(
+  { files }: Pick<Context, "files">,
+  { providers: { cri } }: AgentConfig,
+  { problems, warnings, passed }: CheckFindings,
+): Promise<void> {
+  const { enabled, link, imageServiceSocket } = cri;
+  if (!enabled || link === undefined) return;
+  const before = problems.length + warnings.length;
+  const wrong = (file: string, target: string, when: string, remedy: string) => {
+    const problem = `it points ${link} to ${target} ${when}, but the container runtime is at ` +
+      `${imageServiceSocket} (providers.cri.image_service): pulls then fail`;
+    problems.push(finding(file, problem, `${remedy}; ${DOCS}`));
+  };
+  const unit = await files.readText(UNIT).catch(() => undefined);
+  if (unit === undefined) {
+    // The unit would create it.
+    const folder = dirname(link);
+    if (await files.stat(folder).catch(() => undefined) === undefined) {
+      const remedy = `create ${folder}; ${DOCS}`;
+      warnings.push(finding(link, "its folder does not exist", remedy));
+    }
+  } else {
+    const stopped = stopTarget([unit, ...await dropIns(files, `${UNIT}.d`)], link);
+    const remedy = "set ExecStopPost= in a drop-in of the unit";
+    if (stopped === undefined) {
+      const problem = `nothing in it points ${link} to ${imageServiceSocket} after the agent's end`;
+      warnings.push(finding(UNIT, problem, `${remedy}; ${DOCS}`));
+    } else if (stopped !== imageServiceSocket) {
+      wrong(UNIT, stopped, "when the agent has stopped", remedy);
+    }
+    const booted = bootTarget(await dropIns(files, TMPFILES), link);
+    if (booted === undefined) {
+      const problem = `no line creates ${link} at boot: a kubelet that starts before the agent ` +
+        "exits at once";
+      const remedy = `run: nydus-auth-agent show nydus-auth-agent.tmpfiles.conf > ${TMPFILES}/` +
+        `nydus-auth-agent.conf; ${DOCS}`;
+      problems.push(finding(TMPFILES, problem, remedy));
+    } else if (booted !== imageServiceSocket) wrong(TMPFILES, booted, "at boot", "fix that line");
+  }
+  if (problems.length + warnings.length > before) return;
+  passed.push(`CRI proxy: ${link} points to ${imageServiceSocket} while no agent serves`);
+}
+
+/** Returns the texts of the `.conf` files in a folder. */
+async function dropIns(files: FileSystem, folder: string): Promise<readonly string[]> {
+  const names = (await files.list(folder).catch(() => [])).filter((name) => name.endsWith(".conf"));
+  const read = (name: string) => files.readText(join(folder, name)).catch(() => undefined);
+  return (await Promise.all(names.map(read))).map((text = "") => text);
+}
+
+function wordsOf(texts: readonly string[]): readonly (readonly string[])[] {
+  return texts.flatMap((text) => text.split("\n")).map((line) => line.trim().split(/\s+/));
+}
+
+/** Returns the target of the last `ExecStopPost=… ln … TARGET LINK`; an empty value resets. */
+function stopTarget(unit: readonly string[], link: string): string | undefined {
+  const commands = wordsOf(unit).filter(([first = ""]) => first.startsWith("ExecStopPost="));
+  const reset = commands.findLastIndex((words) => words.length === 1);
+  return commands.slice(reset + 1).findLast((words) => words.at(-1) === link)?.at(-2);
+}
+
+/** Returns the target of the first line of tmpfiles.d that creates the link. */
+function bootTarget(tmpfiles: readonly string[], link: string): string | undefined {
+  return wordsOf(tmpfiles).find(([type = "", path]) => type.startsWith("L") && path === link)
+    ?.at(-1);
 }

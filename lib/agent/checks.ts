@@ -1,20 +1,26 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import { type AgentStatus, Deadline, messageOf } from "../model/mod.ts";
+import { Deadline, messageOf } from "../model/mod.ts";
 import type { HealthView } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { parseDockerConfig } from "../providers/docker/mod.ts";
 import {
   lintPlugins,
   openProviderConfig,
+  parseDockerConfig,
   type ProviderConfigReading,
-} from "../providers/exec_plugin/mod.ts";
-import { dockerConfigPath, lazyKube } from "./chain.ts";
-import { checkCriProxy } from "./check_cri_proxy.ts";
+} from "../providers/mod.ts";
+import { dockerConfigPath, openKube } from "./chain.ts";
+import { checkHost, checkRestarts } from "./check_host.ts";
 import { checkImage } from "./check_image.ts";
-import { type CheckFindings, checkHost, checkNode, finding, missing } from "./check_node.ts";
-import { checkMountedCredentials, checkRestarts } from "./check_restarts.ts";
-import { groupId } from "./listeners.ts";
+import {
+  checkCriProxy,
+  type CheckFindings,
+  checkMountedCredentials,
+  checkNode,
+  finding,
+  missing,
+} from "./check_node.ts";
+import { groupId, hostAndPort } from "./listeners.ts";
 
 /** Input of {@linkcode runChecks}. */
 export interface CheckOptions {
@@ -23,7 +29,7 @@ export interface CheckOptions {
   /** Whether to probe the registry of each image with each credential for it. */
   readonly probe: boolean;
   /** The answer of the running agent, if one answers. */
-  readonly running?: { readonly status: AgentStatus; readonly health: HealthView } | undefined;
+  readonly running?: { readonly health: HealthView } | undefined;
 }
 
 /**
@@ -115,12 +121,11 @@ async function checkKubernetes(
   config: AgentConfig,
   { problems }: CheckFindings,
 ): Promise<void> {
-  const connection = lazyKube(context, config, () => {});
+  const kube = await openKube(context, config, () => {});
   try {
-    const kube = await connection.open();
     problems.push(...await kube.check());
   } finally {
-    connection[Symbol.dispose](); // not `using`: the minifier drops it for a value that is used once
+    kube[Symbol.dispose](); // not `using`: the minifier drops it for a value that is used once
   }
 }
 
@@ -168,17 +173,12 @@ export async function checkAddress(
   }
 }
 
-type Address = NonNullable<AgentConfig["server"]>;
-
 /** Returns where clients connect to a server: loopback for a wildcard address. */
-export function addressOf({ hostname, port }: Address): string {
+export function addressOf(
+  { hostname, port }: NonNullable<AgentConfig["server"]>,
+): string {
   if (hostname === "0.0.0.0") return `127.0.0.1:${port}`;
   return hostAndPort({ hostname: hostname === "::" ? "::1" : hostname, port });
-}
-
-/** Returns an address in the notation of URLs. */
-export function hostAndPort({ hostname, port }: Address): string {
-  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
 /** Checks the group of the local API, which is not served without it. */

@@ -1,4 +1,5 @@
-import { dirname } from "@std/path";
+import { dirname, join } from "@std/path";
+import type { AgentConfig } from "../config/mod.ts";
 import {
   type ByteProxy,
   isMemoryBacked,
@@ -12,6 +13,7 @@ import {
   type Candidate,
   type CriProxyStatus,
   defined,
+  type FileSystem,
   type ImageReference,
   messageOf,
   type Observer,
@@ -21,7 +23,6 @@ import {
 import type { CriNote, PullCacheFile, PullCredentialCache } from "../cri/mod.ts";
 import type { CriPulls } from "../providers/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { type CriConfig, isSwitchedOff, pullCachePath } from "./cri_proxy_link.ts";
 import { connectionLimit, MAX_CRI_CONNECTIONS } from "./listeners.ts";
 
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
@@ -40,6 +41,26 @@ const NO_CLIENTS: ReturnType<ByteProxy["counts"]> = {
   bytesFromClients: 0,
   bytesFromServer: 0,
 };
+
+type CriConfig = AgentConfig["providers"]["cri"];
+
+/**
+ * Returns the path of the file by which `cri-proxy off` keeps an agent from using the link. Like the
+ * link it survives restarts of the agent, and a reboot removes it.
+ */
+export function offMarker(link: string): string {
+  return join(dirname(link), "cri-proxy-off");
+}
+
+/** Returns whether `cri-proxy off` is in effect. */
+export async function isSwitchedOff(files: FileSystem, link: string | undefined): Promise<boolean> {
+  return link !== undefined && await files.stat(offMarker(link)) !== undefined;
+}
+
+/** Returns the path of the pull credentials that are kept over a restart of the agent. */
+export function pullCachePath(socket: string): string {
+  return join(dirname(socket), "cri-pulls.json");
+}
 
 /** A proxy that accepts connections. */
 interface Serving {
@@ -285,7 +306,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
     if (!await listensOn(link)) await pointLink(link, imageServiceSocket).catch(() => {});
   }
 
-  /** Points the link to the runtime when it still points to the proxy, which does not serve. */
+  /** Points the link to the runtime when it points to the proxy. */
   async #releaseLink({ link, socket, imageServiceSocket }: CriConfig): Promise<void> {
     if (link === undefined || await readLink(link) !== socket) return;
     await pointLink(link, imageServiceSocket).catch((error) =>
@@ -297,10 +318,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
     this.#stopChecks.abort();
     await this.#checks;
     if (this.#serving !== undefined && this.#config !== undefined) {
-      const { link, socket, imageServiceSocket } = this.#config;
-      if (!keepsLink && link !== undefined && await readLink(link) === socket) {
-        await pointLink(link, imageServiceSocket).catch(() => {});
-      }
+      if (!keepsLink) await this.#releaseLink(this.#config);
       await this.#drain(this.#serving.proxy);
       await this.#close(this.#serving);
     }

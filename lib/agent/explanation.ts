@@ -7,8 +7,8 @@ import {
   type Endpoint,
   endpointOf,
   type ImageReference,
+  joinNames,
   type NodeView,
-  type ProviderNote,
   REASON_CODES,
   type Resolution,
   unapprovedHosts,
@@ -21,60 +21,14 @@ import {
 } from "../platform/mod.ts";
 import type { CredentialChain } from "../providers/mod.ts";
 
-/** A candidate without its secret and username. Times are RFC 3339. */
-export interface ExplainedCandidate {
-  readonly form: string;
-  readonly origin: string;
-  readonly pattern?: string;
-  readonly plugin?: string;
-  readonly fetchedAt: string;
-  readonly refreshAt?: string;
-  readonly expiresAt?: string;
-}
-
-/** The result of one provider. */
-export interface ExplainedProvider {
-  readonly provider: string;
-  readonly outcome: "found" | "none" | "failed";
-  readonly reason: string;
-  readonly meaning: string;
-  readonly detail?: string;
-  readonly retryAt?: string;
-  readonly durationMs: number;
-  readonly notes: readonly ProviderNote[];
-  readonly candidates?: readonly ExplainedCandidate[];
-}
-
+/** Why an image gets its credential, without secrets. Times are wall times in milliseconds. */
+export type Explanation = Awaited<ReturnType<typeof explainImage>>;
 /** A location other than the image's own registry that the image is read from, or would be. */
-export interface ExplainedLocation {
-  readonly host: string;
-  /** Which mounts read from there, or why one would. */
-  readonly reason: string;
-  /** The reference that providers are queried for first. */
-  readonly target?: string;
-  /** Results for that reference. */
-  readonly providers: readonly ExplainedProvider[];
-  readonly hosts: readonly {
-    readonly role: string;
-    readonly host: string;
-    readonly approvedBy?: string;
-  }[];
-  readonly winner?: ExplainedCandidate & {
-    readonly provider: string;
-    readonly foundFor: "endpoint" | "registry";
-  };
-  readonly unapprovedHosts?: readonly string[];
-  readonly decision?: "withheld" | "delivered";
-}
-
-/** Why an image gets its credential, without secrets. */
-export interface Explanation {
-  readonly image: string;
-  readonly registry: string;
-  readonly providers: readonly ExplainedProvider[];
-  readonly winner?: ExplainedCandidate & { readonly provider: string };
-  readonly locations: readonly ExplainedLocation[];
-}
+export type ExplainedLocation = Awaited<ReturnType<typeof explainLocation>>;
+/** The result of one provider. */
+export type ExplainedProvider = ReturnType<typeof providersOf>[number];
+/** A candidate without its secret and username. */
+export type ExplainedCandidate = ReturnType<typeof describe>;
 
 /** Queries every provider, for the image and for every other location that it is read from. */
 export async function explainImage(
@@ -82,20 +36,20 @@ export async function explainImage(
   config: AgentConfig,
   chain: CredentialChain,
   request: CredentialRequest,
-): Promise<Explanation> {
+) {
   const found = await readLocations(context, config, request.image);
   const resolution = await chain.resolve(request, { all: true });
   const locations = await Promise.all(
     found.map((location) => explainLocation(chain, request, location, config)),
   );
   const { image, winner } = resolution;
-  return {
+  return defined({
     image: image.text,
     registry: image.registry,
     providers: providersOf(resolution),
-    ...(winner && { winner: { provider: winner.provider, ...describe(winner.candidates[0]) } }),
+    winner: winner && { provider: winner.provider, ...describe(winner.candidates[0]) },
     locations,
-  };
+  });
 }
 
 /** Returns the configuration that decides which hosts daemons may read from. */
@@ -125,9 +79,6 @@ interface ReadLocation {
   readonly reason: string;
 }
 
-/** Mounts that are listed for one location. */
-const MAX_MOUNTS = 5;
-
 /**
  * Returns where mounts on this node read an image from, other than its own registry. For an image
  * that is not mounted, returns the mirrors that the snapshotter would choose from.
@@ -153,8 +104,7 @@ async function readLocations(
     const endpoint = group[0]?.endpoint;
     if (endpoint === undefined) return [];
     const names = group.map(({ daemonId, snapshotId }) => `${daemonId}/${snapshotId}`);
-    const more = names.length > MAX_MOUNTS ? ` and ${names.length - MAX_MOUNTS} more` : "";
-    return [{ endpoint, reason: `by mount ${names.slice(0, MAX_MOUNTS).join(", ")}${more}` }];
+    return [{ endpoint, reason: `by mount ${joinNames(names)}` }];
   });
 }
 
@@ -177,61 +127,51 @@ export async function explainLocation(
   request: CredentialRequest,
   { endpoint, reason }: ReadLocation,
   { delivery }: AgentConfig,
-): Promise<ExplainedLocation> {
+) {
   const { target } = endpoint;
   const { winner, attempts } = await chain.resolve(
     { ...request, ...defined({ endpoint: target }) },
     { all: true },
   );
-  const location = {
+  const [candidate] = winner?.candidates ?? [];
+  const unapproved = candidate === undefined ? [] : unapprovedHosts(endpoint, candidate);
+  const decision = delivery.unapprovedHostPolicy === "refuse" ? "withheld" : "delivered";
+  return defined({
     host: endpoint.host,
     reason,
-    ...defined({ target: target?.text }),
+    /** The reference that providers are queried for first. */
+    target: target?.text,
+    /** Results for that reference. */
     providers: providersOf({ attempts: attempts.filter(({ forEndpoint }) => forEndpoint) }),
     hosts: endpoint.hosts.map(({ role, host, approvedBy }) => defined({ role, host, approvedBy })),
-  };
-  if (winner === undefined) return location;
-  const [candidate] = winner.candidates;
-  const foundFor = candidate.forEndpoint ? "endpoint" : "registry";
-  const unapproved = unapprovedHosts(endpoint, candidate);
-  return {
-    ...location,
-    winner: { provider: winner.provider, foundFor, ...describe(candidate) },
-    ...(unapproved.length > 0 && {
-      unapprovedHosts: unapproved,
-      decision: delivery.unapprovedHostPolicy === "refuse" ? "withheld" : "delivered",
-    }),
-  };
+    winner: winner && {
+      provider: winner.provider,
+      foundFor: winner.candidates[0].forEndpoint ? "endpoint" : "registry",
+      ...describe(winner.candidates[0]),
+    },
+    ...(unapproved.length > 0 && { unapprovedHosts: unapproved, decision }),
+  });
 }
 
-function providersOf({ attempts }: Pick<Resolution, "attempts">): ExplainedProvider[] {
-  return attempts.map(({ provider, outcome, durationMs }) => ({
-    provider,
-    outcome: outcome.kind,
-    reason: outcome.reason,
-    meaning: REASON_CODES[outcome.reason],
-    ...(outcome.kind === "failed" && {
-      detail: outcome.detail,
-      ...(outcome.retryAtMs !== undefined && { retryAt: iso(outcome.retryAtMs) }),
-    }),
-    durationMs: Math.round(durationMs),
-    notes: outcome.notes,
-    ...(outcome.kind === "found" && { candidates: outcome.candidates.map(describe) }),
-  }));
+function providersOf({ attempts }: Pick<Resolution, "attempts">) {
+  return attempts.map(({ provider, outcome, durationMs }) => {
+    const { kind, reason, notes } = outcome;
+    return defined({
+      provider,
+      outcome: kind,
+      reason,
+      meaning: REASON_CODES[reason],
+      detail: kind === "failed" ? outcome.detail : undefined,
+      retryAtMs: kind === "failed" ? outcome.retryAtMs : undefined,
+      durationMs: Math.round(durationMs),
+      notes,
+      candidates: kind === "found" ? outcome.candidates.map(describe) : undefined,
+    });
+  });
 }
 
-function describe(candidate: Candidate): ExplainedCandidate {
+function describe(candidate: Candidate) {
   const { credential, origin, pattern, plugin, fetchedAtMs, refreshAtMs, expiresAtMs } = candidate;
-  return {
-    form: credential.kind,
-    origin,
-    ...defined({ pattern, plugin }),
-    fetchedAt: iso(fetchedAtMs),
-    ...(refreshAtMs !== undefined && { refreshAt: iso(refreshAtMs) }),
-    ...(expiresAtMs !== undefined && { expiresAt: iso(expiresAtMs) }),
-  };
-}
-
-function iso(ms: number): string {
-  return new Date(ms).toISOString();
+  const times = { fetchedAtMs, refreshAtMs, expiresAtMs };
+  return defined({ form: credential.kind, origin, pattern, plugin, ...times });
 }

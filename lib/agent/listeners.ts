@@ -21,54 +21,43 @@ import {
 } from "../observability/mod.ts";
 import { type Context, type Handler, listenTcp, listenUnix } from "../platform/mod.ts";
 
-/** Where a listener binds. */
-export interface ListenEndpoint {
-  /** An address or a socket path; only one listener can bind it at a time. */
-  readonly address: string;
-  /** Other settings that require a new listener when they change. */
-  readonly settings?: unknown;
-}
-
 /**
  * Holds at most one listener, and replaces it when the configuration changes.
  *
  * Invariant: callers await each call before the next one.
  */
 export class ReconfigurableListener implements AsyncDisposable {
-  #listener: AsyncDisposable | undefined;
-  #endpoint: ListenEndpoint | undefined;
+  #bound: { address: string; settings: string; listener: AsyncDisposable } | undefined;
 
   /**
-   * Binds an endpoint, or none. The previous listener is closed once `open` has succeeded, or
-   * before when both have the same address.
+   * Binds an address or a socket path, or none. The previous listener is closed once `open` has
+   * succeeded, or before when both have the same address.
    *
+   * @param settings Require a new listener when they change.
    * @throws What `open` throws. The previous listener then stays, unless it had to be closed first.
    */
   async rebind(
-    endpoint: ListenEndpoint | undefined,
+    address: string | undefined,
     open: () => Promise<AsyncDisposable>,
+    settings = "",
   ): Promise<void> {
-    const isBound = endpoint === undefined || this.#listener !== undefined;
-    if (isBound && JSON.stringify(endpoint) === JSON.stringify(this.#endpoint)) return;
-    if (endpoint === undefined || endpoint.address === this.#endpoint?.address) {
-      await this[Symbol.asyncDispose]();
-    }
-    const next = endpoint && await open();
+    if (this.address === address && this.#bound?.settings === settings) return;
+    if (address === undefined || address === this.address) await this[Symbol.asyncDispose]();
+    if (address === undefined) return;
+    const listener = await open();
     await this[Symbol.asyncDispose]();
-    this.#listener = next;
-    this.#endpoint = endpoint;
+    this.#bound = { address, settings, listener };
   }
 
   /** The address that the listener is bound to. */
   get address(): string | undefined {
-    return this.#endpoint?.address;
+    return this.#bound?.address;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const listener = this.#listener;
-    this.#listener = undefined;
-    this.#endpoint = undefined;
-    await listener?.[Symbol.asyncDispose]();
+    const bound = this.#bound;
+    this.#bound = undefined;
+    await bound?.listener[Symbol.asyncDispose]();
   }
 }
 
@@ -153,9 +142,9 @@ export class Listeners implements AsyncDisposable {
     await this.#bindApi(api);
   }
 
-  /** The socket of the local API; undefined without one, or after a failure. */
-  get apiSocket(): string | undefined {
-    return this.#api.address;
+  /** The addresses and the socket that are bound. */
+  get addresses(): readonly string[] {
+    return [this.#page, this.#metrics, this.#api].flatMap(({ address }) => address ?? []);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -170,11 +159,12 @@ export class Listeners implements AsyncDisposable {
     metricsOnly: boolean,
   ): Promise<void> {
     if (address === undefined) return await listener[Symbol.asyncDispose]();
-    const endpoint = { address: `${address.hostname} ${address.port}` };
-    await listener.rebind(endpoint, () => this.#openServer(address, metricsOnly));
+    const name = hostAndPort(address);
+    await listener.rebind(name, () => this.#openServer(name, address, metricsOnly));
   }
 
   async #openServer(
+    name: string,
     address: NonNullable<AgentConfig["server"]>,
     metricsOnly: boolean,
   ): Promise<AsyncDisposable> {
@@ -186,21 +176,19 @@ export class Listeners implements AsyncDisposable {
       health: () => health.view(),
       history: (image) => history.of(image),
       guides: GUIDES,
-      allowedHosts: [address.hostname],
+      hostname: address.hostname,
       now: clock.monotonicMs,
       metricsOnly,
     });
     const maxConnections = connectionLimit("http", await host.descriptorLimit());
-    const name = `${address.hostname} port ${address.port}`;
     const warn = (text: string) => this.#warn("server", `${name}: ${text}`);
     return listenTcp(address, app.fetch, { maxConnections, warn });
   }
 
   /** The agent works without the local API, so a failure is only a warning. */
   async #bindApi({ socket, group }: AgentConfig["api"]): Promise<void> {
-    const endpoint = socket === undefined ? undefined : { address: socket, settings: group };
     try {
-      await this.#api.rebind(endpoint, () => this.#openApi(socket ?? "", group));
+      await this.#api.rebind(socket, () => this.#openApi(socket ?? "", group), group);
     } catch (error) {
       await this.#api[Symbol.asyncDispose]();
       this.#warn(
@@ -243,6 +231,13 @@ export class Listeners implements AsyncDisposable {
   #warn(code: "server" | "api", text: string): void {
     this.#observer.notify({ kind: "warning", code, text });
   }
+}
+
+/** Returns an address in the notation of URLs. */
+export function hostAndPort(
+  { hostname, port }: NonNullable<AgentConfig["server"]>,
+): string {
+  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
 /** The list of local groups. */

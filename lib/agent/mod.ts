@@ -8,14 +8,9 @@
  */
 export { attemptText } from "./api_backend.ts";
 export { dockerConfigPath, openChain } from "./chain.ts";
+export { findKubelet, flagOf } from "./check_host.ts";
 export { addressOf, runChecks } from "./checks.ts";
-export {
-  describeLinkState,
-  type LinkedCriProxy,
-  readLinkState,
-  switchOff,
-  switchOn,
-} from "./cri_proxy_link.ts";
+export { isSwitchedOff, offMarker } from "./cri_proxy.ts";
 export {
   type ExplainedCandidate,
   type ExplainedLocation,
@@ -23,5 +18,4 @@ export {
   explainImage,
   type Explanation,
 } from "./explanation.ts";
-export { findKubelet, flagOf } from "./processes.ts";
 export { run } from "./run.ts";

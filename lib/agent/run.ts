@@ -2,7 +2,6 @@ import { BUILD_INFO } from "../assets/mod.ts";
 import { type AgentConfig, type Flags, loadConfig } from "../config/mod.ts";
 import {
   AgentError,
-  type AgentEvent,
   type Clock,
   ConfigError,
   type ConfigProblem,
@@ -25,7 +24,6 @@ import {
 } from "../observability/mod.ts";
 import { type Context, createNotifier, type Host, type Notifier } from "../platform/mod.ts";
 import { type Agent, createAgent } from "./agent.ts";
-import { hostAndPort } from "./checks.ts";
 import { createApiBackend } from "./api_backend.ts";
 import { Listeners, NodeHealth } from "./listeners.ts";
 
@@ -55,19 +53,8 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   }
 }
 
-/** How the agent ended. */
-interface End {
-  readonly exitCode: number;
-  readonly reason: string;
-}
-
-/** Runs the agent until a signal, and releases every resource. */
-async function serve(
-  context: Context,
-  flags: Flags,
-  config: AgentConfig,
-  log: Log,
-): Promise<End> {
+/** Runs the agent until a signal, and releases every resource. Returns how the agent ended. */
+async function serve(context: Context, flags: Flags, config: AgentConfig, log: Log) {
   const { host, clock } = context;
   const history = new ImageHistory(clock.wallMs);
   const stats = new ProviderStats(clock.wallMs);
@@ -94,7 +81,13 @@ async function serve(
   const notifier = resources.use(createNotifier(host.env, { warn, pid: host.pid }));
 
   const agent = resources.use(await createAgent(context, config, observer));
-  const metrics = createMetrics(context, agent);
+  const { version, commit } = BUILD_INFO;
+  const metrics = new AgentMetrics({
+    status: agent.status,
+    build: { version, commit, deno: host.denoVersion },
+    now: clock.wallMs,
+    process: host,
+  });
   observers.push(metrics);
   observer.notify({ kind: "config-loaded", hash: config.hash, files: config.files });
   if (stop.signal.aborted) return end();
@@ -116,38 +109,17 @@ async function serve(
   const view = () => health.view();
   const reporter = reportHealth({ clock, notifier, observer, health: view, observeDelay, signal });
   observers.push(resources.use(reporter));
-  observer.notify(startedEvent(config, listeners.apiSocket));
+  observer.notify({
+    kind: "agent-started",
+    version,
+    commit,
+    files: config.files,
+    listeners: listeners.addresses,
+    providers: PROVIDER_NAMES.filter((name) => config.providers[name].enabled),
+  });
   await agent.run({ signal, ready: () => void notifier.ready(view().summary) });
   await notifier.stopping();
   return end();
-}
-
-function startedEvent(
-  { files, server, metricsServer, providers }: AgentConfig,
-  apiSocket: string | undefined,
-): Extract<AgentEvent, { kind: "agent-started" }> {
-  const listeners = [server, metricsServer].flatMap((address) =>
-    address === undefined ? [] : [hostAndPort(address)]
-  );
-  if (apiSocket !== undefined) listeners.push(apiSocket);
-  return {
-    kind: "agent-started",
-    version: BUILD_INFO.version,
-    commit: BUILD_INFO.commit,
-    files,
-    listeners,
-    providers: PROVIDER_NAMES.filter((name) => providers[name].enabled),
-  };
-}
-
-function createMetrics({ host, clock }: Context, agent: Agent): AgentMetrics {
-  const { version, commit } = BUILD_INFO;
-  return new AgentMetrics({
-    status: agent.status,
-    build: { version, commit, deno: host.denoVersion },
-    now: clock.wallMs,
-    process: host,
-  });
 }
 
 function logConfigWarnings({ warnings }: AgentConfig, observer: Observer): void {

@@ -2,8 +2,7 @@ import { type Context, Hono } from "hono";
 import { type BaseIssue, safeParse } from "valibot";
 import { AgentError, Deadline, defined } from "../model/mod.ts";
 import { withTextTimes } from "../observability/mod.ts";
-import type { ApiAgent, ApiOptions } from "./port.ts";
-import { ApiError, type Route, ROUTES } from "./routes.ts";
+import { type ApiAgent, ApiError, type ApiOptions, type Route, ROUTES } from "./routes.ts";
 import { fieldsOf, REQUESTS } from "./schemas.ts";
 
 /** Deadline of a response. The result of a slower provider is used by the next request. */

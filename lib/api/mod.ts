@@ -4,9 +4,17 @@
  * @module
  */
 import type { Hono } from "hono";
-import type { ApiOptions } from "./port.ts";
+import type { ApiOptions } from "./routes.ts";
 
-export type * from "./port.ts";
+export type {
+  ApiAgent,
+  ApiCredential,
+  ApiLifetime,
+  ApiLookup,
+  ApiPut,
+  ApiRenewed,
+  ApiTarget,
+} from "./routes.ts";
 
 /** Loads the code of the local API and creates it. Call this for the first request. */
 export async function loadApi(options: ApiOptions): Promise<Hono> {

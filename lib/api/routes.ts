@@ -1,17 +1,93 @@
+import type * as v from "valibot";
 import {
   AgentError,
   type CallOptions,
   type Credential,
   credentialFromPair,
   defined,
+  type ImageReference,
+  type Immutable,
   parseDurationMs,
   parseImageReference,
   repositoryReference,
   revealCredential,
   Secret,
 } from "../model/mod.ts";
-import type { ApiAgent, ApiLifetime, ApiTarget } from "./port.ts";
-import type { RequestBody, REQUESTS, RESPONSES } from "./schemas.ts";
+import type { LogLevel } from "../observability/mod.ts";
+import type {
+  foundSchema,
+  putSchema,
+  renewedSchema,
+  RequestBody,
+  REQUESTS,
+  RESPONSES,
+} from "./schemas.ts";
+
+/** The target of a request: one image, or every image of a registry. */
+export type ApiTarget =
+  | { readonly kind: "image"; readonly image: ImageReference }
+  | { readonly kind: "registry"; readonly registry: string; readonly image: ImageReference };
+
+/** A credential for a client. */
+export type ApiCredential =
+  & Omit<Immutable<v.InferOutput<typeof foundSchema>>, "image" | "credential">
+  & { readonly credential: Credential };
+export type ApiPut = Immutable<v.InferOutput<typeof putSchema>>;
+export type ApiRenewed = Immutable<v.InferOutput<typeof renewedSchema>>;
+
+/** The lifetime of a credential, required or known: a duration or an end, or neither. */
+export interface ApiLifetime {
+  readonly validForMs?: number;
+  /** Wall time. */
+  readonly validUntilMs?: number;
+}
+
+/** A lookup of the credential of an image. */
+export interface ApiLookup extends ApiLifetime {
+  readonly image: ImageReference;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** The operations of the running agent that the local API exposes. */
+export interface ApiAgent {
+  /** `found` is undefined if no provider has a credential; `why` has the reason of each. */
+  credential(
+    lookup: ApiLookup,
+    options: CallOptions,
+  ): Promise<{ readonly found?: ApiCredential; readonly why: readonly string[] }>;
+  /** @throws {AgentError} `usage` if the configuration does not allow pushed credentials. */
+  put(
+    target: ApiTarget,
+    given: {
+      readonly credential?: Credential;
+      readonly labels?: Readonly<Record<string, string>>;
+    },
+    lifetime: ApiLifetime,
+  ): ApiPut;
+  puts(): readonly ApiPut[];
+  /** Returns false if there was no pushed credential. */
+  forget(target: ApiTarget): boolean;
+  refused(
+    target: ApiTarget,
+    fingerprint: string,
+    options: CallOptions,
+  ): Promise<"requested" | "backing-off" | "not-current">;
+  /** Returns the result of every provider for an image, as in `explain --output json`. */
+  explain(lookup: ApiLookup, options: CallOptions): Promise<object>;
+  /** Returns the output of `status --output json`. */
+  status(): object;
+  reconcile(): void;
+  /** Renews one image, or every mounted image. */
+  renew(only: ImageReference | undefined, options: CallOptions): Promise<readonly ApiRenewed[]>;
+  logLevel(): LogLevel;
+  setLogLevel(level: LogLevel): void;
+}
+
+/** Options of the local API. */
+export interface ApiOptions {
+  readonly agent: ApiAgent;
+  readonly version: string;
+}
 
 /** A route of the local API. */
 export interface Route<Body = unknown> {
@@ -74,7 +150,7 @@ export const ROUTES: readonly Route<never>[] = [
     body: "put",
     response: "put",
     handle(agent, { credential, labels, ...body }) {
-      const given = credential === undefined ? labels ?? {} : credentialOf(credential);
+      const given = defined({ credential: credential && credentialOf(credential), labels });
       return agent.put(targetOf(body), given, lifetimeOf(body));
     },
   }),

@@ -1,14 +1,6 @@
 import * as v from "valibot";
-import {
-  CRI_PROXY_STATES,
-  DAEMON_STATES,
-  DELIVERY_STATES,
-  PROVIDER_NAMES,
-  REASON_CODES,
-  type ReasonCode,
-  RENEWAL_WINDOWS,
-} from "../model/mod.ts";
-import { FINDING_AREAS, FINDING_CODES } from "../observability/mod.ts";
+import { optionalFields, statusSchema, wallTimeMs } from "../model/mod.ts";
+import { documentSchema, healthSchema } from "../observability/mod.ts";
 
 /** Limits in characters. */
 const MAX_REF = 4_096;
@@ -115,176 +107,50 @@ const providerName = v.pipe(
   v.string(),
   v.description("labels, cri, docker, kubelet or kubesecret; adopted: found in nydusd."),
 );
-const put = v.strictObject({
-  ref: v.optional(ref),
-  registry: v.optional(registry),
+/** A credential that a client pushed to the agent, without its secret. */
+export const putSchema = v.strictObject({
+  ref: v.exactOptional(ref),
+  registry: v.exactOptional(registry),
   form: v.string(),
-  username: v.optional(v.string()),
-  putAt: time,
-  validUntil: v.optional(time),
+  username: v.exactOptional(v.string()),
+  putAtMs: wallTimeMs,
+  validUntilMs: v.exactOptional(wallTimeMs),
 });
-
-const count = v.pipe(v.number(), v.minValue(0));
-const durationMs = v.pipe(v.number(), v.description("A duration in milliseconds."));
-const text = v.string();
-const reason = v.picklist(Object.keys(REASON_CODES) as ReasonCode[]);
-const outcome = v.picklist(["found", "none", "failed"]);
-const failure = v.strictObject({ reason, detail: text, at: time });
-
-const finding = v.strictObject({
-  code: v.pipe(
-    v.picklist(FINDING_CODES),
-    v.description("Stable; the title and the text are not."),
-  ),
-  area: v.picklist(FINDING_AREAS),
-  title: text,
-  severity: v.picklist(["warning", "critical"]),
-  key: v.pipe(text, v.description("Identifies the finding as long as it lasts.")),
-  count: v.pipe(count, v.description("Affected images, mounts or daemons.")),
-  images: v.pipe(v.array(text), v.description("Some of the affected images.")),
-  text,
-  remedy: text,
-  since: v.optional(time),
-  dependsOn: v.optional(
-    v.pipe(
-      v.array(v.picklist(FINDING_CODES)),
-      v.description("Codes of the findings that cause this one."),
-    ),
-  ),
+/** The credential of an image. */
+export const foundSchema = v.strictObject({
+  image: v.string(),
+  provider: providerName,
+  credential,
+  origin: v.string(),
+  fingerprint,
+  fetchedAtMs: wallTimeMs,
+  ...optionalFields(wallTimeMs, "refreshAtMs", "expiresAtMs"),
+  expired: v.boolean(),
+  account: v.exactOptional(v.pipe(
+    v.string(),
+    v.description("The service account that a plugin issued it for."),
+  )),
 });
-
-const health = v.strictObject({
-  live: v.boolean(),
-  ready: v.boolean(),
-  level: v.picklist(["ok", "warning", "critical"]),
-  about: v.picklist(["healthy", "starting", ...FINDING_AREAS]),
-  summary: text,
-  remedy: v.optional(text),
-  checks: v.array(
-    v.strictObject({ name: text, ok: v.boolean(), text, required: v.boolean() }),
-  ),
-  findings: v.pipe(v.array(finding), v.description("The first one determines the summary.")),
-});
-
-type AnySchema = v.BaseSchema<unknown, unknown, v.BaseIssue<unknown>>;
-
-/** Returns fields with one schema. */
-function fields(schema: AnySchema, ...names: string[]): Record<string, AnySchema> {
-  return Object.fromEntries(names.map((name) => [name, schema]));
-}
-
-/** Returns fields with one schema, which may be absent. */
-function optional(schema: AnySchema, ...names: string[]): Record<string, AnySchema> {
-  return fields(v.optional(schema), ...names);
-}
-
-const imageStatus = v.strictObject({
-  image: text,
-  ...optional(text, "endpoint", "origin", "pattern", "plugin", "fingerprint", "selectionReason"),
-  ...optional(time, "renewedAt", "refreshAt", "expiresAt", "nextAttemptAt"),
-  foundFor: v.optional(v.picklist(["endpoint", "registry"])),
-  provider: v.optional(v.picklist([...PROVIDER_NAMES, "adopted"])),
-  window: v.optional(v.picklist(RENEWAL_WINDOWS)),
-  failures: count,
-  lastFailure: v.optional(failure),
-  renewals: v.strictObject({ success: count, failure: count }),
-});
-
-const mountStatus = v.strictObject({
-  snapshotId: text,
-  delivery: v.picklist(DELIVERY_STATES),
-  ...optional(text, "image", "imageProblem", "mountId", "endpoint", "host", "hostApprovedBy"),
-  ...optional(text, "deliveryDetail", "file"),
-  ...optional(time, "readsFailingSince", "deliveredAt", "behindSince", "readsFailAt"),
-  unapprovedHosts: v.optional(v.array(text)),
-  provenReads: v.optional(count),
-});
-
-const daemonStatus = v.strictObject({
-  ...fields(text, "id", "apiSocket", "source"),
-  ...optional(text, "stateDetail", "version", "mode"),
-  pid: v.optional(count),
-  state: v.picklist(DAEMON_STATES),
-  instances: v.array(mountStatus),
-});
-
-const providerStatus = v.strictObject({
-  name: v.picklist(PROVIDER_NAMES),
-  ...fields(count, "requests", "failures"),
-  last: v.optional(v.strictObject({ outcome, reason, at: time })),
-  lastFailure: v.optional(failure),
-});
-
-const pluginStatus = v.strictObject({
-  name: text,
-  provider: v.picklist(PROVIDER_NAMES),
-  ...fields(count, "executions", "failures"),
-  lastAt: time,
-  lastResult: v.picklist(["success", "none", "failure", "timeout"]),
-  ...fields(durationMs, "lastDurationMs", "longestDurationMs"),
-  lastFailure: v.optional(v.strictObject({ detail: text, at: time })),
-});
-
-const criProxyStatus = v.strictObject({
-  state: v.picklist(CRI_PROXY_STATES),
-  socket: text,
-  ...optional(text, "detail", "link", "linkTarget"),
-  idleSince: v.optional(time),
-  ...fields(count, "restoredImages", "openConnections", "connections", "refusedConnections"),
-  ...fields(count, "bytesToRuntime", "bytesToClients", "pulls", "lostReadings", "skippedMessages"),
-});
-
-const status = v.strictObject({
-  ...fields(time, "now", "startedAt"),
-  ...fields(text, "version", "configHash"),
-  hostname: v.optional(text),
-  ...optional(time, "firstReconcileAt", "lastReconcileAt"),
-  ...optional(durationMs, "lastReconcileMs", "loopAgeMs", "checkIntervalMs"),
-  refusedConfig: v.optional(v.array(text)),
-  images: v.array(imageStatus),
-  daemons: v.array(daemonStatus),
-  problems: v.array(v.strictObject(fields(text, "source", "subject", "detail"))),
-  enabledProviders: v.optional(v.array(v.picklist(PROVIDER_NAMES))),
-  providers: v.optional(v.array(providerStatus)),
-  staleWatches: v.optional(v.array(v.strictObject({ subject: text, reason, detail: text }))),
-  plugins: v.optional(v.array(pluginStatus)),
-  criProxy: v.optional(criProxyStatus),
-  health,
+/** The result of renewing the credential of an image on user request. */
+export const renewedSchema = v.strictObject({
+  image: v.string(),
+  endpoint: v.exactOptional(v.string()),
+  result: v.picklist(["changed", "same", "none", "failed"]),
+  provider: v.exactOptional(providerName),
+  detail: v.exactOptional(v.string()),
 });
 
 /** Schemas of response bodies. */
 export const RESPONSES = {
-  credential: v.strictObject({
-    image: v.string(),
-    provider: providerName,
-    credential,
-    origin: v.string(),
-    fingerprint,
-    fetchedAt: time,
-    refreshAt: v.optional(time),
-    expiresAt: v.optional(time),
-    expired: v.boolean(),
-    account: v.optional(v.pipe(
-      v.string(),
-      v.description("The service account that a plugin issued it for."),
-    )),
-  }),
-  puts: v.strictObject({ credentials: v.array(put) }),
-  put,
+  credential: documentSchema(foundSchema),
+  puts: documentSchema(v.strictObject({ credentials: v.array(putSchema) })),
+  put: documentSchema(putSchema),
   forgotten: v.strictObject({ forgotten: v.boolean() }),
   refused: v.strictObject({ outcome: v.picklist(["requested", "backing-off", "not-current"]) }),
-  renewed: v.strictObject({
-    images: v.array(v.strictObject({
-      image: v.string(),
-      endpoint: v.optional(v.string()),
-      result: v.picklist(["changed", "same", "none", "failed"]),
-      provider: v.optional(providerName),
-      detail: v.optional(v.string()),
-    })),
-  }),
+  renewed: v.strictObject({ images: v.array(renewedSchema) }),
   reconcile: v.strictObject({ accepted: v.literal(true) }),
   logLevel: v.strictObject({ level: v.string() }),
-  status,
+  status: documentSchema(v.strictObject({ ...statusSchema.entries, health: healthSchema })),
   /** The JSON output of a command, which is not described here. */
   object: v.looseObject({}),
   error: v.strictObject({

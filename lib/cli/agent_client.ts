@@ -7,7 +7,7 @@ import {
   Secret,
   type UnixHttpResult,
 } from "../model/mod.ts";
-import type { StatusReply } from "../observability/mod.ts";
+import type { NodeStatus } from "../observability/mod.ts";
 import { type Context, createUnixHttp } from "../platform/mod.ts";
 
 // Programs that serve docker and the kubelet use this file, and start without the agent's modules.
@@ -33,7 +33,6 @@ export type ApiResult<Body> =
   }
   | {
     readonly kind: "refused";
-    readonly status: number;
     readonly code: string;
     readonly message: string;
     readonly details: readonly string[];
@@ -68,9 +67,9 @@ export async function queryApi<Body>(
     }
     const response = JSON.parse(result.body.reveal());
     if (result.status < 300) return { kind: "answered", body: response };
-    const { status } = result;
-    const { code = "unknown", message = `status ${status}`, details = [] } = response?.error ?? {};
-    return { kind: "refused", status, code, message, details };
+    const { code = "unknown", message = `status ${result.status}`, details = [] } =
+      response?.error ?? {};
+    return { kind: "refused", code, message, details };
   } catch {
     const detail = `${socket}: the response is not valid; is another program serving there?`;
     return { kind: "no-agent", detail, isPresent: true };
@@ -126,19 +125,19 @@ export function warnWithoutAgent({ host }: Context, result: ApiResult<unknown>):
 export async function queryAgent(
   config: AgentConfig,
   { atAddress = false }: { readonly atAddress?: boolean } = {},
-): Promise<StatusReply> {
-  const { parseStatusDocument } = await import("../observability/mod.ts");
+): Promise<NodeStatus> {
+  const { withTimesInMs } = await import("../observability/mod.ts");
   const result = atAddress ? undefined : await queryApi<object>(config, {
     method: "GET",
     path: "/v1/status",
     timeoutMs: STATUS_TIMEOUT_MS,
   });
-  if (result?.kind === "answered") return parseStatusDocument(result.body);
+  if (result?.kind === "answered") return withTimesInMs(result.body);
   const document = await getFromServer(config).catch((error) => {
     if (result?.kind !== "no-agent" || !result.isPresent) throw error;
     throw new AgentError("unreachable", `failed to connect to the agent at ${result.detail}`);
   });
-  return parseStatusDocument(document);
+  return withTimesInMs(document);
 }
 
 async function getFromServer(config: AgentConfig): Promise<object> {

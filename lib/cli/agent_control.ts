@@ -1,20 +1,10 @@
-import { type Flags, loadClientConfig } from "../config/mod.ts";
+import type { ApiRenewed } from "../api/mod.ts";
+import { loadClientConfig } from "../config/mod.ts";
 import { AgentError, alignColumns, EXIT, parseImageReference, printable } from "../model/mod.ts";
-import type { Context } from "../platform/mod.ts";
 import { requireApi } from "./agent_client.ts";
-import { type OutputFormat, printJson } from "./output.ts";
+import { type CommandCall, type OutputFormat, printJson } from "./options.ts";
 
-interface Renewed {
-  readonly images: readonly {
-    readonly image: string;
-    readonly endpoint?: string;
-    readonly result: "changed" | "same" | "none" | "failed";
-    readonly provider?: string;
-    readonly detail?: string;
-  }[];
-}
-
-const RESULTS: Readonly<Record<Renewed["images"][number]["result"], string>> = {
+const RESULTS: Readonly<Record<ApiRenewed["result"], string>> = {
   changed: "changed",
   same: "unchanged",
   none: "no credential",
@@ -28,19 +18,15 @@ const RESULTS: Readonly<Record<Renewed["images"][number]["result"], string>> = {
  * @throws {AgentError} `usage` without exactly one of `ref` and `all`; as `requireApi` does.
  */
 export async function renew(
-  context: Context,
-  flags: Flags,
-  { ref, all, output }: {
-    readonly ref: string | undefined;
-    readonly all: boolean;
-    readonly output: OutputFormat;
-  },
+  { context, flags, args: [ref], options: { all = false, output } }: CommandCall<
+    { readonly all?: boolean; readonly output: OutputFormat }
+  >,
 ): Promise<number> {
   if ((ref === undefined) === !all) {
     throw new AgentError("usage", "renew: give either an image or --all");
   }
   const config = await loadClientConfig(context, flags);
-  const { images } = await requireApi<Renewed>(config, {
+  const { images } = await requireApi<{ readonly images: readonly ApiRenewed[] }>(config, {
     method: "POST",
     path: "/v1/renew",
     body: ref === undefined ? { all: true } : { ref: parseImageReference(ref).text },
@@ -69,13 +55,9 @@ export async function renew(
  * @throws {AgentError} `usage` without a level to set; as `requireApi` does.
  */
 export async function logLevel(
-  context: Context,
-  flags: Flags,
-  { action, level, output }: {
-    readonly action: "get" | "set";
-    readonly level: string | undefined;
-    readonly output: OutputFormat;
-  },
+  { context, flags, args: [action, level], options: { output } }: CommandCall<
+    { readonly output: OutputFormat }
+  >,
 ): Promise<number> {
   if (action === "set" && level === undefined) {
     throw new AgentError("usage", "log-level set: the level is missing");

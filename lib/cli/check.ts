@@ -1,37 +1,27 @@
 import { runChecks } from "../agent/mod.ts";
-import { type Flags, loadConfig } from "../config/mod.ts";
+import { loadConfig } from "../config/mod.ts";
 import { AgentError, EXIT, formatProblem, printable } from "../model/mod.ts";
-import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
-import { type OutputFormat, printJson } from "./output.ts";
-
-/** Options of `check`. */
-export interface CheckOptions {
-  /** Images to query every provider for. */
-  readonly refs: readonly string[];
-  /** Whether to probe the registry of each image with each credential for it. */
-  readonly probe: boolean;
-  readonly output: OutputFormat;
-}
+import { type CommandCall, type OutputFormat, printJson } from "./options.ts";
 
 /**
  * `check`: prints what is wrong with the configuration, the host and the node, and a verdict. Exit
  * code 0, or 2 when a problem keeps the agent from working.
  */
 export async function check(
-  context: Context,
-  flags: Flags,
-  { output, ...images }: CheckOptions,
+  { context, flags, args: [refs], options: { probe = false, output } }: CommandCall<
+    { readonly probe?: boolean; readonly output: OutputFormat }
+  >,
 ): Promise<number> {
   const { host } = context;
-  if (images.probe && images.refs.length === 0) {
+  if (probe && refs.length === 0) {
     throw new AgentError("usage", "check --probe: give at least one image");
   }
   const config = await loadConfig(context, flags);
   const reply = await queryAgent(config).catch(() => undefined);
   // Another program at the configured address may answer with JSON of its own.
   const running = Array.isArray(reply?.health.checks) ? reply : undefined;
-  const { passed, warnings, problems } = await runChecks(context, config, { ...images, running });
+  const { passed, warnings, problems } = await runChecks(context, config, { refs, probe, running });
   const { files, hash } = config;
   const verdict = problems.length > 0 ? "problems" : warnings.length > 0 ? "warnings" : "ok";
   if (output === "json") {

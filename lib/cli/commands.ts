@@ -1,23 +1,11 @@
-import { Argument, type Command, Option, type OptionValues } from "commander";
+import { Argument, Option } from "commander";
 import { BUILD_INFO, PROGRAM } from "../assets/mod.ts";
-import type { Flags } from "../config/mod.ts";
 import { EXIT } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { completionsOf } from "./completions.ts";
 import type { InstallOptions, UninstallOptions } from "./install.ts";
-import { printJson, styleOf } from "./output.ts";
+import { type CommandCall, printJson, usesColor } from "./options.ts";
 import { show, texts } from "./show.ts";
-
-/** A call of a command. */
-export interface CommandCall {
-  readonly context: Context;
-  /** The definitions of all commands. */
-  readonly program: Command;
-  /** Options that stand for configuration keys. */
-  readonly flags: Flags;
-  readonly args: Command["processedArgs"];
-  readonly options: OptionValues;
-}
 
 /** A command: its definition, its help, and what it runs. */
 export interface CommandDefinition {
@@ -32,6 +20,13 @@ export interface CommandDefinition {
   readonly exitCodes?: Readonly<Record<number, string>>;
   /** Returns the exit code. */
   run(call: CommandCall): number | Promise<number>;
+}
+
+/** Returns a function that loads the code of a command when it is called. */
+function lazy<Options>(
+  load: () => Promise<(call: CommandCall<Options>) => Promise<number>>,
+): CommandDefinition["run"] {
+  return async (call) => await (await load())(call as CommandCall<Options>);
 }
 
 const IMAGE = "registry.example.com/app/web:v1";
@@ -90,10 +85,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     description: "Print the credential for an image.",
     examples: [`get ${IMAGE}`, `get ${IMAGE} --valid-for 4h -o json`],
     exitCodes: { 0: "printed", 1: "no credential", 2: INVALID },
-    async run({ context, flags, args: [ref], options: { label, validFor, output } }) {
-      const { get } = await import("./get.ts");
-      return await get(context, flags, { ref, labels: label ?? [], validFor, output });
-    },
+    run: lazy(async () => (await import("./get.ts")).get),
   },
   {
     ...LOOKUP,
@@ -101,10 +93,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     description: "Explain which provider has a credential for an image, and why.",
     examples: [`explain ${IMAGE}`, `explain ${IMAGE} -o json`],
     exitCodes: { 0: "a credential was found", 1: "none was found", 2: INVALID },
-    async run({ context, flags, args: [ref], options: { label, validFor, output } }) {
-      const { explain } = await import("./explain.ts");
-      return await explain(context, flags, { ref, labels: label ?? [], validFor, output });
-    },
+    run: lazy(async () => (await import("./explain.ts")).explain),
   },
   {
     name: "check",
@@ -117,10 +106,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     settings: "all",
     examples: ["check", `check --probe ${IMAGE}`, "check -o json"],
     exitCodes: { 0: "the agent can work", 2: "a problem keeps it from working" },
-    async run({ context, flags, args: [refs], options: { probe = false, output } }) {
-      const { check } = await import("./check.ts");
-      return await check(context, flags, { refs, probe, output });
-    },
+    run: lazy(async () => (await import("./check.ts")).check),
   },
   {
     name: "status",
@@ -140,10 +126,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
       3: "warning",
       4: "critical: reads fail or are about to",
     },
-    async run({ context, flags, options: { output, brief = false, wait = false, timeout } }) {
-      const { status } = await import("./status.ts");
-      return await status(context, flags, { output, brief, wait, timeout });
-    },
+    run: lazy(async () => (await import("./status.ts")).status),
   },
   {
     name: "renew",
@@ -153,10 +136,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     settings: CLIENT,
     examples: [`renew ${IMAGE}`, "renew --all"],
     exitCodes: { 0: "success", 1: "failed for an image, or no agent answers", 2: INVALID },
-    async run({ context, flags, args: [ref], options: { all = false, output } }) {
-      const { renew } = await import("./agent_control.ts");
-      return await renew(context, flags, { ref, all, output });
-    },
+    run: lazy(async () => (await import("./agent_control.ts")).renew),
   },
   {
     name: "log-level",
@@ -169,10 +149,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     settings: CLIENT,
     examples: ["log-level get", "log-level set debug"],
     exitCodes: { 0: "success", 1: "no agent answers", 2: INVALID },
-    async run({ context, flags, args: [action, level], options: { output } }) {
-      const { logLevel } = await import("./agent_control.ts");
-      return await logLevel(context, flags, { action, level, output });
-    },
+    run: lazy(async () => (await import("./agent_control.ts")).logLevel),
   },
   {
     name: "cri-proxy",
@@ -182,9 +159,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     settings: ["config"],
     examples: ["cri-proxy status", "cri-proxy off"],
     exitCodes: { 0: "success", 1: "pulls do not go where configured, or failed", 2: INVALID },
-    async run({ context, flags, args: [action], options: { output } }) {
-      return await (await import("./cri_proxy.ts")).criProxy(context, flags, action, output);
-    },
+    run: lazy(async () => (await import("./cri_proxy.ts")).criProxy),
   },
   {
     name: "support-bundle",
@@ -193,9 +168,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     settings: [...CLIENT, "address"],
     examples: ["support-bundle", "support-bundle /tmp/report.tar"],
     exitCodes: { 0: "written", 1: "failed", 2: INVALID },
-    async run({ context, flags, args: [file] }) {
-      return await (await import("./support_bundle.ts")).supportBundle(context, flags, file);
-    },
+    run: lazy(async () => (await import("./support_bundle.ts")).supportBundle),
   },
   {
     ...INSTALLER,
@@ -278,7 +251,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     exitCodes: { 0: "no read failed with the agent", 1: "a read failed, or interrupted" },
     async run({ context, options: { output } }) {
       const { demo } = await import("../simulator/mod.ts");
-      return await demo(context, { output, ...styleOf(context) });
+      return await demo(context, { output, color: usesColor(context) });
     },
   },
   {

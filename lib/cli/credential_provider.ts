@@ -7,7 +7,7 @@ import {
   PLUGIN_API_VERSION,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { CALLED_BY_AGENT, MAX_STDOUT_BYTES, processProblem } from "../providers/program/mod.ts";
+import { CALLED_BY_AGENT, MAX_STDOUT_BYTES, processProblem } from "../providers/mod.ts";
 import { queryApi } from "./agent_client.ts";
 import type { ServedCredential } from "./get.ts";
 

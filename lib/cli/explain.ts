@@ -4,20 +4,23 @@ import {
   type ExplainedProvider,
   explainImage,
   type Explanation,
+  openChain,
 } from "../agent/mod.ts";
-import { type AgentConfig, type Flags, loadClientConfig } from "../config/mod.ts";
+import { type AgentConfig, type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
 import { alignColumns, EXIT, formatDuration, printable, REASON_CODES } from "../model/mod.ts";
 import {
   criProxyProblem,
   earlierCredentialUse,
   type ImageView,
   imageViews,
-  type StatusReply,
+  type NodeStatus,
+  withTextTimes,
+  withTimesInMs,
 } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent, queryApi, warnWithoutAgent } from "./agent_client.ts";
-import { type LookupOptions, type LookupRequest, lookupRequest, withChain } from "./get.ts";
-import { printJson } from "./output.ts";
+import { type LookupOptions, type LookupRequest, lookupRequest } from "./get.ts";
+import { type CommandCall, printJson } from "./options.ts";
 
 /**
  * `explain REF`: prints the result of every provider for an image, and for every other location
@@ -25,28 +28,31 @@ import { printJson } from "./output.ts";
  * credentials of pulls, or the provider chain without one. Exit code 1 without a credential.
  */
 export async function explain(
-  context: Context,
-  flags: Flags,
-  options: LookupOptions,
+  { context, flags, args: [ref], options }: CommandCall<LookupOptions>,
 ): Promise<number> {
   const { host, clock } = context;
-  const request = lookupRequest(options);
-  const { image } = request;
+  const request = lookupRequest(ref, options, clock);
   const config = await loadClientConfig(context, flags);
   const nowMs = clock.wallMs();
   const explanation = await explanationOf(context, flags, config, request);
+  const { image, registry, locations } = explanation;
   const reply = await queryAgent(config).catch(() => undefined);
   const view = reply &&
-    imageViews(reply.status, nowMs).find((each) => each.image.image === image.text);
+    imageViews(reply, nowMs).find((each) => each.image.image === image);
   const node = nodeText(reply, view, nowMs);
   const earlier = view && earlierCredentialUse(view, nowMs);
-  const unseenPulls = criProxyProblem(reply?.status.criProxy, nowMs);
+  const unseenPulls = criProxyProblem(reply?.criProxy, nowMs);
   const warning = unseenPulls && `${unseenPulls.text}: ${unseenPulls.remedy}`;
-  const { locations } = explanation;
-  if (options.output === "json") printJson(context, { ...explanation, node, earlier, warning });
-  else {
-    const texts = locations.map((location) => locationText(location, nowMs));
-    host.out(explanationText(explanation, nowMs, { node, earlier, warning }) + texts.join(""));
+  if (options.output === "json") {
+    printJson(context, withTextTimes({ ...explanation, node, earlier, warning }));
+  } else {
+    const names = { image, registry, node, earlier, warning };
+    const lines = [...Object.entries(names), ["winner", imageWinner(explanation, nowMs)] as const];
+    const sections = [
+      sectionText(lines, explanation),
+      ...locations.map((location) => sectionText(locationLines(location, nowMs), location)),
+    ];
+    host.out(sections.join("\n"));
   }
   const isFound = [explanation, ...locations].some(({ winner }) => winner !== undefined);
   return isFound ? EXIT.ok : EXIT.failed;
@@ -55,51 +61,62 @@ export async function explain(
 async function explanationOf(
   context: Context,
   flags: Flags,
-  config: AgentConfig,
-  request: LookupRequest,
+  clientConfig: AgentConfig,
+  { body, lookup }: LookupRequest,
 ): Promise<Explanation> {
-  const { body } = request;
   const path = "/v1/explain";
-  const result = await queryApi<Explanation>(config, { method: "POST", path, body });
-  if (result.kind === "answered") return result.body;
+  const result = await queryApi<object>(clientConfig, { method: "POST", path, body });
+  if (result.kind === "answered") return withTimesInMs(result.body);
   warnWithoutAgent(context, result);
-  return await withChain(
-    context,
-    flags,
-    request,
-    (chain, lookup, config) => explainImage(context, config, chain, lookup),
-  );
+  const config = await loadConfig(context, flags);
+  await using opened = await openChain(context, config);
+  return await explainImage(context, config, opened.chain, lookup);
 }
 
-function locationText(location: ExplainedLocation, nowMs: number): string {
-  const { host, reason, target, hosts, winner, unapprovedHosts, decision, providers } = location;
-  const lines = [
+type Line = readonly [name: string, text: string | undefined];
+
+/** Returns the lines that have a text, and a table of the providers. */
+function sectionText(
+  lines: readonly Line[],
+  { providers, winner }: Pick<Explanation, "providers" | "winner">,
+): string {
+  const shown = lines.flatMap(([name, text]) =>
+    text === undefined ? [] : [[name, printable(text)]]
+  );
+  const rows = providers.flatMap((each, i) => providerRows(each, i + 1, winner?.provider));
+  return [shown, rows].filter(({ length }) => length > 0).map(alignColumns).join("\n");
+}
+
+function imageWinner({ providers, winner }: Explanation, nowMs: number): string {
+  if (winner !== undefined) return `${winner.provider}: ${candidateText(winner, nowMs)}`;
+  const failed = providers.filter(({ outcome }) => outcome === "failed");
+  if (failed.length === 0) return "none: the image is public, or no provider knows its registry";
+  const names = failed.map(({ provider }) => provider).join(" and ");
+  return `none: ${names} failed, no other provider has one`;
+}
+
+function locationLines(
+  { host, reason, target, hosts, winner, decision }: ExplainedLocation,
+  nowMs: number,
+): readonly Line[] {
+  const scope = winner?.foundFor === "endpoint"
+    ? "has an entry for it"
+    : "for the image's own registry";
+  return [
     ["read from", `${host}: ${reason}`],
-    ...(target === undefined ? [] : [["queried", `${target} first`]]),
-    ...hosts.map(({ role, host, approvedBy }) => [
+    ["queried", target && `${target} first`],
+    ...hosts.map(({ role, host, approvedBy }): Line => [
       role,
       approvedBy === undefined ? `${host}: not approved` : `${host}: approved by ${approvedBy}`,
     ]),
-    ["winner", locationWinner(winner, nowMs)],
-    ...(unapprovedHosts === undefined
-      ? []
-      : [["decision", decision === "withheld" ? "withheld" : "delivered, with a warning"]]),
-  ].map(([name = "", text = ""]) => [name, printable(text)]);
-  const rows = providers.flatMap((each, i) => providerRows(each, i + 1, winner?.provider));
-  return `\n${alignColumns(lines)}${rows.length === 0 ? "" : `\n${alignColumns(rows)}`}`;
-}
-
-function locationWinner(winner: ExplainedLocation["winner"], nowMs: number): string {
-  if (winner === undefined) return "none";
-  const scope = winner.foundFor === "endpoint"
-    ? "has an entry for it"
-    : "for the image's own registry";
-  return `${winner.provider} (${scope}): ${candidateText(winner, nowMs)}`;
+    ["winner", winner ? `${winner.provider} (${scope}): ${candidateText(winner, nowMs)}` : "none"],
+    ["decision", decision === "delivered" ? "delivered, with a warning" : decision],
+  ];
 }
 
 /** Describes whether the image is mounted, and which credential the running agent uses for it. */
 function nodeText(
-  reply: StatusReply | undefined,
+  reply: NodeStatus | undefined,
   view: ImageView | undefined,
   nowMs: number,
 ): string {
@@ -111,32 +128,8 @@ function nodeText(
   const renewed = renewedAtMs === undefined
     ? ""
     : `, renewed ${formatDuration(Math.max(0, nowMs - renewedAtMs))} ago`;
-  const reason = selectionReason ? `: ${printable(selectionReason)}` : "";
+  const reason = selectionReason ? `: ${selectionReason}` : "";
   return `${count}: the agent uses one from ${provider}${renewed}${reason}`;
-}
-
-function explanationText(
-  explanation: Explanation,
-  nowMs: number,
-  { node, earlier, warning }: {
-    readonly node: string;
-    readonly earlier: string | undefined;
-    readonly warning: string | undefined;
-  },
-): string {
-  const { image, registry, winner, providers } = explanation;
-  const rows = providers.flatMap((each, i) => providerRows(each, i + 1, winner?.provider));
-  const head = `image     ${image}\nregistry  ${registry}\n`;
-  const failed = providers.filter(({ outcome }) => outcome === "failed");
-  const none = failed.length === 0
-    ? "the image is public, or no provider knows its registry"
-    : `${failed.map(({ provider }) => provider).join(" and ")} failed, no other provider has one`;
-  const tail = winner === undefined
-    ? `winner    none: ${none}\n`
-    : `winner    ${winner.provider}: ${candidateText(winner, nowMs)}\n`;
-  const warningLine = warning === undefined ? "" : `warning   ${printable(warning)}\n`;
-  const earlierLine = earlier === undefined ? "" : `earlier   ${printable(earlier)}\n`;
-  return `${head}node      ${node}\n${earlierLine}${warningLine}${tail}\n${alignColumns(rows)}`;
 }
 
 function providerRows(
@@ -158,16 +151,15 @@ function providerRows(
 }
 
 function candidateText(candidate: ExplainedCandidate, nowMs: number): string {
-  const { expiresAt, refreshAt, pattern, origin, form } = candidate;
-  const lifetimeMs = expiresAt === undefined ? undefined : Date.parse(expiresAt) - nowMs;
-  const expiry = lifetimeMs === undefined
+  const { expiresAtMs, refreshAtMs, pattern, origin, form } = candidate;
+  const expiry = expiresAtMs === undefined
     ? "unknown lifetime"
-    : lifetimeMs <= 0
-    ? `expired ${formatDuration(-lifetimeMs)} ago`
-    : `expires in ${formatDuration(lifetimeMs)}`;
-  const cached = refreshAt === undefined
+    : expiresAtMs <= nowMs
+    ? `expired ${formatDuration(nowMs - expiresAtMs)} ago`
+    : `expires in ${formatDuration(expiresAtMs - nowMs)}`;
+  const cached = refreshAtMs === undefined
     ? ""
-    : `, may be cached for ${formatDuration(Math.max(0, Date.parse(refreshAt) - nowMs))}`;
+    : `, may be cached for ${formatDuration(Math.max(0, refreshAtMs - nowMs))}`;
   const matched = pattern === undefined ? "" : `, pattern ${pattern}`;
-  return printable(`${origin}${matched}, ${form}, ${expiry}${cached}`);
+  return `${origin}${matched}, ${form}, ${expiry}${cached}`;
 }

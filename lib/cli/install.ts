@@ -16,7 +16,7 @@ import {
   removeFile,
   sameContent,
 } from "../platform/mod.ts";
-import { processProblem } from "../providers/program/mod.ts";
+import { processProblem } from "../providers/mod.ts";
 import {
   type KubeletOptions,
   kubeletPluginRemovalSteps,
@@ -47,15 +47,6 @@ export interface InstallOptions extends CommonOptions {
 export interface UninstallOptions extends CommonOptions {
   /** Also remove the configuration, and the credentials of pulls. */
   readonly purge?: boolean;
-}
-
-/** A file that `install` writes. */
-interface InstalledFile {
-  readonly path: string;
-  /** Returns whether the file needs no change. */
-  isCurrent(): Promise<boolean>;
-  /** Replaces the file atomically. */
-  write(): Promise<unknown>;
 }
 
 const UNIT = `${PROGRAM}.service`;
@@ -144,14 +135,12 @@ export async function uninstall(context: Context, options: UninstallOptions): Pr
   for (const path of installed) {
     if (await exists(path)) steps.push({ action: `remove ${path}`, apply: () => removeFile(path) });
   }
-  if (options.purge) {
-    const folders = [[dirname(paths.config), CONFIG_FILE], [
-      paths.runtimeFolder,
-      RUNTIME_FILE,
-    ]] as const;
-    for (const [folder, ours] of folders) {
-      if (await exists(folder)) steps.push(emptyFolder(context, folder, ours));
-    }
+  const folders = [[dirname(paths.config), CONFIG_FILE], [
+    paths.runtimeFolder,
+    RUNTIME_FILE,
+  ]] as const;
+  for (const [folder, ours] of options.purge ? folders : []) {
+    if (await exists(folder)) steps.push(emptyFolder(context, folder, ours));
   }
   if (steps.length === 0) host.out("nothing is installed here\n");
   if (hasService) steps.push(systemctl(context, "daemon-reload"));
@@ -166,28 +155,14 @@ export async function uninstall(context: Context, options: UninstallOptions): Pr
   return EXIT.ok;
 }
 
-/** Paths of an installation below `root`. */
-interface InstallPaths {
-  readonly binary: string;
-  /** The binary as the installed system sees it, without `root`. */
-  readonly binaryInUnit: string;
-  readonly credentialHelper: string;
-  readonly config: string;
-  readonly unit: string;
-  /** Texts by their name in `show`, among them the unit. */
-  readonly texts: ReturnType<typeof installedTexts>;
-  /** Where a package has its unit. */
-  readonly packagedUnit: string;
-  /** The unit's `RuntimeDirectory=`, which remains after the service has stopped. */
-  readonly runtimeFolder: string;
-  /** The CRI link of the tmpfiles line, which may be the kubelet's image service endpoint. */
-  readonly criLink: string;
-  /** Exists while systemd runs the host. */
-  readonly systemd: string;
-}
+type InstallPaths = ReturnType<typeof installPaths>;
 
-/** @throws {AgentError} `usage` when a path is not absolute, or would need quoting in a unit file. */
-function installPaths({ prefix, root }: Pick<CommonOptions, "prefix" | "root">): InstallPaths {
+/**
+ * Returns the paths of an installation below `root`.
+ *
+ * @throws {AgentError} `usage` when a path is not absolute, or would need quoting in a unit file.
+ */
+function installPaths({ prefix, root }: Pick<CommonOptions, "prefix" | "root">) {
   if (!/^\/[\w.+@/-]*$/.test(prefix)) {
     const problem = `not an absolute path of letters, digits and "._+@-"`;
     throw new AgentError("usage", `--prefix ${prefix}: ${problem}`);
@@ -199,14 +174,20 @@ function installPaths({ prefix, root }: Pick<CommonOptions, "prefix" | "root">):
   const units = at("etc/systemd/system");
   return {
     binary: at(prefix, "bin", PROGRAM),
+    /** The binary as the installed system sees it, without `root`. */
     binaryInUnit: join("/", prefix, "bin", PROGRAM),
     credentialHelper: at(prefix, "bin", CREDENTIAL_HELPER),
     config: at("etc", PROGRAM, "config.toml"),
     unit: `${units}/${UNIT}`,
+    /** Texts by their name in `show`, among them the unit. */
     texts: installedTexts({ units, tmpfiles: at("etc/tmpfiles.d"), share: at(prefix, "share") }),
+    /** Where a package has its unit. */
     packagedUnit: at("usr/lib/systemd/system", UNIT),
+    /** The unit's `RuntimeDirectory=`, which remains after the service has stopped. */
     runtimeFolder: at("run", PROGRAM),
+    /** The CRI link of the tmpfiles line, which may be the kubelet's image service endpoint. */
     criLink: at("run", `${PROGRAM}-cri`, "image.sock"),
+    /** Exists while systemd runs the host. */
     systemd: at("run/systemd/system"),
   };
 }
@@ -219,12 +200,13 @@ async function pathsInUnit({ files }: Context, options: CommonOptions): Promise<
   return prefix === undefined ? paths : installPaths({ ...options, prefix });
 }
 
+/** Returns the files to write: whether each is up to date, and how to replace it atomically. */
 function installedFiles(
   { host, files }: Context,
   { dockerCredentialHelper }: InstallOptions,
   { binary, binaryInUnit, credentialHelper, config, texts }: InstallPaths,
   textOf: (name: string) => string,
-): readonly InstalledFile[] {
+) {
   const program = {
     path: binary,
     isCurrent: () => sameContent(host.execPath, binary),

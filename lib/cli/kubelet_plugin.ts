@@ -8,7 +8,7 @@ import {
   type PluginDefinition,
   providerConfigPaths,
   readProviderConfig,
-} from "../providers/exec_plugin/mod.ts";
+} from "../providers/mod.ts";
 
 /** A change of this host. A failed one is repeated by running the command again. */
 export interface Step {
@@ -29,18 +29,11 @@ export interface KubeletOptions {
 export const RESTART_KUBELET =
   "the kubelet reads the change when it starts: systemctl restart kubelet\n";
 
-/** The kubelet's configuration and plugin folder: as it sees them, and below the root folder. */
-interface KubeletPaths {
-  readonly config: string;
-  readonly binDir: string;
-  readonly pluginDir: string;
-}
-
 /** Returns the paths in the options, else of a running kubelet. */
 async function kubeletPaths(
   { root, imageCredentialProviderConfig, imageCredentialProviderBinDir }: KubeletOptions,
   { processRunner }: Context,
-): Promise<KubeletPaths | undefined> {
+) {
   const kubelet = root === "" ? await findKubelet(processRunner) : undefined;
   const valueOf = (flag: string) => kubelet && flagOf(kubelet, flag);
   const config = imageCredentialProviderConfig ?? valueOf("--image-credential-provider-config");
@@ -51,31 +44,25 @@ async function kubeletPaths(
   }
   return {
     config: join("/", root, config),
+    /** The folder of the plugins as the kubelet sees it, and below `root`. */
     binDir: resolve(binDir),
     pluginDir: join("/", root, binDir),
   };
 }
 
-/** An entry of a configuration file. */
-interface Entry {
-  readonly file: string;
-  readonly text: string;
-  readonly index: number;
-  readonly plugins: readonly PluginDefinition[];
-  readonly plugin: PluginDefinition;
-}
+type Entry = Awaited<ReturnType<typeof readEntries>>[number];
 
-/** Returns all entries. Throws if the kubelet would reject a file. */
-async function readEntries(config: string, { files }: Context): Promise<readonly Entry[]> {
+/** Returns all entries of the configuration. Throws if the kubelet would reject a file. */
+async function readEntries(config: string, { files }: Context) {
   const paths = await providerConfigPaths(config, files);
   if (paths === undefined) throw new AgentError("usage", `${config}: it does not exist`);
   const names = new Map<string, string>();
-  const entries: Entry[] = [];
+  const entries = [];
   for (const file of paths) {
     const text = await files.readText(file) ?? "";
     const { plugins, problems } = readProviderConfig(text, file, names);
     if (problems[0] !== undefined) throw new AgentError("usage", formatProblem(problems[0]));
-    plugins.forEach((plugin, index) => entries.push({ file, text, index, plugins, plugin }));
+    entries.push(...plugins.map((plugin, index) => ({ file, text, index, plugins, plugin })));
   }
   return entries;
 }

@@ -3,7 +3,7 @@ import { ASSETS, MANUAL_TEMPLATE } from "../assets/mod.ts";
 import { AgentError, alignColumns, EXIT } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { COMPLETION_SCRIPTS } from "./completions.ts";
-import { isSetting } from "./settings.ts";
+import { isSetting } from "./options.ts";
 
 interface Text {
   readonly description: string;
@@ -33,7 +33,7 @@ export function texts(program: Command): ReadonlyMap<string, Text> {
  */
 export function show({ host }: Context, program: Command, name: string | undefined): number {
   const known = texts(program);
-  const found = name === undefined ? undefined : known.get(name);
+  const found = known.get(name ?? "");
   if (name !== undefined && found === undefined) {
     throw new AgentError(
       "usage",

@@ -24,20 +24,20 @@ import {
   imageLabel,
   imageViews,
   mountLevel,
-  statusDocument,
-  type StatusReply,
+  type NodeStatus,
+  withTextTimes,
 } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
-import { colored, type OutputFormat, printJson, styleOf } from "./output.ts";
+import { type CommandCall, levelText, type OutputFormat, printJson } from "./options.ts";
 
 /** Options of `status`. */
 export interface StatusOptions {
   readonly output: OutputFormat;
   /** Print only the summary. */
-  readonly brief: boolean;
+  readonly brief?: boolean;
   /** Wait until the agent is ready. */
-  readonly wait: boolean;
+  readonly wait?: boolean;
   /** Limit of the wait, such as `30s`. */
   readonly timeout: string;
 }
@@ -56,25 +56,21 @@ const WAIT_INTERVAL_MS = 500;
  * health level, or 1 when no agent answers, or when it is not ready within the timeout of a wait.
  */
 export async function status(
-  context: Context,
-  flags: Flags,
-  { output, brief, wait, timeout }: StatusOptions,
+  { context, flags, options }: CommandCall<StatusOptions>,
 ): Promise<number> {
+  const { output, brief, wait, timeout } = options;
   const { host, clock } = context;
   const timeoutMs = parseDurationMs(timeout);
   const config = await loadConfigForStatus(context, flags);
   // An explicit address selects the agent; the API socket may belong to another one.
   const query = () => queryAgent(config, { atAddress: flags["address"] !== undefined });
-  const { status, health } = wait
-    ? await untilReady(context, query, timeoutMs, timeout)
-    : await query();
-  const { summary, level } = health;
+  const status = wait ? await untilReady(context, query, timeoutMs, timeout) : await query();
+  const { summary, level } = status.health;
   if (output === "json") {
-    printJson(context, brief ? { summary, level } : statusDocument(status, health));
+    printJson(context, brief ? { summary, level } : withTextTimes(status));
   } else {
-    const style = styleOf(context);
     const rest = brief ? "" : `\n${statusText(status, clock.wallMs())}`;
-    host.out(`${colored(level, level, style)}: ${printable(summary)}\n${rest}`);
+    host.out(`${levelText(context, level)}: ${printable(summary)}\n${rest}`);
   }
   return LEVEL_EXIT[level];
 }
@@ -86,10 +82,10 @@ export async function status(
  */
 async function untilReady(
   { clock }: Context,
-  query: () => Promise<StatusReply>,
+  query: () => Promise<NodeStatus>,
   timeoutMs: number,
   timeout: string,
-): Promise<StatusReply> {
+): Promise<NodeStatus> {
   const deadlineMs = clock.monotonicMs() + timeoutMs;
   while (true) {
     const reply = await query().catch((error) => messageOf(error));

@@ -1,18 +1,16 @@
 import { dirname, resolve } from "@std/path";
 import { addressOf, dockerConfigPath, runChecks } from "../agent/mod.ts";
 import { BUILD_INFO } from "../assets/mod.ts";
-import type { AgentConfig, Flags } from "../config/mod.ts";
+import type { AgentConfig } from "../config/mod.ts";
 import { type AgentError, Deadline, EXIT, messageOf } from "../model/mod.ts";
-import { redact, redactText, statusDocument, type StatusReply } from "../observability/mod.ts";
+import { type NodeStatus, redact, redactText, withTextTimes } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
+import type { CommandCall } from "./options.ts";
 import { loadConfigForStatus } from "./status.ts";
 
 const METRICS_TIMEOUT_MS = 5_000;
-const JOURNAL: Pick<Parameters<Context["processRunner"]["run"]>[0], "path" | "args"> = {
-  path: "/usr/bin/journalctl",
-  args: ["--unit=nydus-auth-agent", "--lines=2000", "--no-pager", "--output=short-iso"],
-};
+const JOURNAL = "/usr/bin/journalctl";
 
 /**
  * `support-bundle`: writes a tar archive with what a maintainer needs to find a problem: version,
@@ -22,9 +20,7 @@ const JOURNAL: Pick<Parameters<Context["processRunner"]["run"]>[0], "path" | "ar
  * @throws {AgentError} `io` when the archive cannot be written.
  */
 export async function supportBundle(
-  context: Context,
-  flags: Flags,
-  file: string | undefined,
+  { context, flags, args: [file] }: CommandCall,
 ): Promise<number> {
   const { host, clock, files } = context;
   const nowMs = clock.wallMs();
@@ -37,10 +33,7 @@ export async function supportBundle(
   const parts: Readonly<Record<string, () => unknown>> = {
     "version.json": () => ({ ...BUILD_INFO, denoVersion: host.denoVersion }),
     "configuration.json": () => config,
-    "status.json": () =>
-      reply instanceof Error
-        ? { error: reply.message }
-        : statusDocument(reply.status, reply.health),
+    "status.json": () => reply instanceof Error ? { error: reply.message } : withTextTimes(reply),
     "metrics.txt": () => metricsOf(config),
     "log.txt": () => logOf(context),
     "checks.json": () => runChecks(context, config, { refs: [], probe: false, running }),
@@ -48,13 +41,11 @@ export async function supportBundle(
   };
   const entries: string[] = [];
   for (const [part, collect] of Object.entries(parts)) {
-    let text: string;
-    try {
-      text = textOf(await collect());
-    } catch (error) {
-      text = `failed to collect this part: ${messageOf(error)}\n`;
-    }
-    entries.push(tarEntry(`${name}/${part}`, redactedLines(text), nowMs));
+    const collected = async () => textOf(await collect());
+    const text = await collected()
+      .catch((error) => `failed to collect this part: ${messageOf(error)}\n`);
+    const redacted = text.split("\n").map(redactText).join("\n");
+    entries.push(tarEntry(`${name}/${part}`, redacted, nowMs));
   }
   await files.writeAtomic(path, entries.join("") + "\0".repeat(2 * TAR_BLOCK), { mode: 0o600 });
   host.out(`${path}\nIt contains names of images, hosts and files. Read it before you share it.\n`);
@@ -69,10 +60,6 @@ function textOf(value: unknown): string {
   return `${JSON.stringify(value, withoutSecrets, 2)}\n`;
 }
 
-function redactedLines(text: string): string {
-  return text.split("\n").map(redactText).join("\n");
-}
-
 async function metricsOf({ server, metricsServer }: AgentConfig): Promise<string> {
   const address = server ?? metricsServer;
   if (address === undefined) return "server.address is off\n";
@@ -83,20 +70,21 @@ async function metricsOf({ server, metricsServer }: AgentConfig): Promise<string
 }
 
 async function logOf({ processRunner }: Context): Promise<string> {
+  const args = ["--unit=nydus-auth-agent", "--lines=2000", "--no-pager", "--output=short-iso"];
   const limits = { timeoutMs: 20_000, maxStdoutBytes: 8 * 1_024 * 1_024 };
-  const result = await processRunner.run({ ...JOURNAL, ...limits, env: {}, stdin: "" });
-  return result.kind === "exited" ? result.stdout : `${JOURNAL.path}: ${result.kind}\n`;
+  const result = await processRunner.run({ path: JOURNAL, args, ...limits, env: {}, stdin: "" });
+  return result.kind === "exited" ? result.stdout : `${JOURNAL}: ${result.kind}\n`;
 }
 
 /** Lists kind, mode and owner of every file, folder and socket that the agent uses. */
 async function permissionsOf(
   context: Context,
   config: AgentConfig,
-  running: StatusReply | undefined,
+  running: NodeStatus | undefined,
 ): Promise<string> {
   const { host, files } = context;
   const { node, api, providers } = config;
-  const sockets = running?.status.daemons.map(({ apiSocket }) => apiSocket) ?? [];
+  const sockets = running?.daemons.map(({ apiSocket }) => apiSocket) ?? [];
   const used = [
     ...config.files,
     node.root,

@@ -9,8 +9,9 @@ import {
   readConfigTables,
   readEnvironment,
   readFlags,
-  readSnapshotterTables,
+  readTables,
   type Settings,
+  SNAPSHOTTER_FILE_KEYS,
   type TomlTable,
 } from "./settings.ts";
 import { PATH, readValue } from "./value_type.ts";
@@ -70,7 +71,8 @@ export async function loadConfig(
     ...readFlags(flags, host.cwd, findings),
   };
   const theirs = await load(locateSnapshotterConfig(own));
-  const snapshotter = theirs && readSnapshotterTables(theirs.path, theirs.tables, findings);
+  const snapshotter = theirs &&
+    readTables(theirs.path, theirs.tables, SNAPSHOTTER_FILE_KEYS, findings);
   const settings: Settings = { ...snapshotter, ...own };
   const input = {
     settings,

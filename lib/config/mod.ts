@@ -16,4 +16,4 @@ export {
 } from "./keys.ts";
 export { configDifferences, type Flags, loadClientConfig, loadConfig } from "./load_config.ts";
 export type { AgentConfig } from "./normalize.ts";
-export { SNAPSHOTTER_KEY_PATHS } from "./settings.ts";
+export { SNAPSHOTTER_FILE_KEYS } from "./settings.ts";

@@ -43,37 +43,32 @@ export type TomlTable = Readonly<Record<string, unknown>>;
 /** Reads the settings in the environment. An empty variable counts as not set. */
 export function readEnvironment(env: Texts, findings: Findings): Settings {
   warnAboutUnknownVariables(env, findings);
-  return readTexts(findings, ({ env: name }) => {
-    const text = name === undefined ? "" : env[name];
-    return name && text ? { name, text, separator: "=" } : undefined;
+  return readTexts(findings, "=", ({ env: name }) => {
+    const text = name && env[name];
+    return name && text ? [name, text] : undefined;
   });
 }
 
 /** Reads the settings in the command line. Relative paths are resolved against `cwd`. */
 export function readFlags(flags: Texts, cwd: string, findings: Findings): Settings {
-  return readTexts(findings, ({ flag, type }) => {
+  return readTexts(findings, " ", ({ flag, type }) => {
     const text = flag === undefined ? undefined : flags[flag];
     if (flag === undefined || text === undefined) return undefined;
     const isPath = type.name === PATH.name && text !== "" && text !== "off";
-    return { name: flagName(flag), text: isPath ? resolve(cwd, text) : text, separator: " " };
+    return [flagName(flag), isPath ? resolve(cwd, text) : text];
   });
 }
 
-interface GivenText {
-  readonly name: string;
-  readonly text: string;
-  /** Between the name and its value, in messages. */
-  readonly separator: string;
-}
-
+/** @param separator Between a name and its value, in messages. */
 function readTexts(
   { problems }: Findings,
-  given: (key: ConfigKey) => GivenText | undefined,
+  separator: string,
+  given: (key: ConfigKey) => readonly [name: string, text: string] | undefined,
 ): Settings {
   return Object.fromEntries(SINGLE_CONFIG_KEYS.flatMap((key: ConfigKey) => {
     const found = given(key);
     if (found === undefined) return [];
-    const { name, text, separator } = found;
+    const [name, text] = found;
     const origin = { file: name, place: key.path };
     const result = readText(key.type, text);
     if (result.kind === "value") return [[key.path, { value: result.value, origin }]];
@@ -110,12 +105,6 @@ export interface DaemonEntry {
   readonly id?: string;
 }
 
-/** Settings in the configuration file. */
-export interface FileSettings {
-  readonly settings: Settings;
-  readonly daemons: readonly DaemonEntry[];
-}
-
 /** A key of a file. */
 interface FileKey {
   readonly path: string;
@@ -131,21 +120,15 @@ const OUR_KEYS: readonly FileKey[] = CONFIG_KEYS.map(({ path, type, example }) =
   return { path, setting: path, type, remedy };
 });
 
-const THEIR_KEYS: readonly FileKey[] = [...CONFIG_KEYS, ...SNAPSHOTTER_KEYS]
+/** The keys that are read from the snapshotter's configuration file. */
+export const SNAPSHOTTER_FILE_KEYS: readonly FileKey[] = [...CONFIG_KEYS, ...SNAPSHOTTER_KEYS]
   .flatMap(({ path: setting, type, snapshotter: path }) => {
     const remedy = `the snapshotter expects ${type.expected}`;
     return path === undefined ? [] : [{ path, setting, type, remedy }];
   });
 
-/** Paths of the keys that are read from the snapshotter's configuration file. */
-export const SNAPSHOTTER_KEY_PATHS: readonly string[] = THEIR_KEYS.map(({ path }) => path);
-
 /** Reads the configuration file, in which every key must be known. */
-export function readConfigTables(
-  file: string,
-  tables: TomlTable,
-  findings: Findings,
-): FileSettings {
+export function readConfigTables(file: string, tables: TomlTable, findings: Findings) {
   const { problems } = findings;
   const unknown = (name: string, { path, place }: Section) => {
     const known = new Set(OUR_KEYS.flatMap((key) => nameBelow(path, key.path) ?? []));
@@ -173,15 +156,6 @@ export function readConfigTables(
   return { settings, daemons };
 }
 
-/** Reads the known keys of the snapshotter's file. */
-export function readSnapshotterTables(
-  file: string,
-  tables: TomlTable,
-  findings: Findings,
-): Settings {
-  return readTables(file, tables, THEIR_KEYS, findings);
-}
-
 /** A table in a file. */
 interface Section {
   /** As in the paths of keys, such as `daemons[]`. */
@@ -191,7 +165,7 @@ interface Section {
 }
 
 /** Reads the values of known keys, and passes other keys to `unknown`, if given. */
-function readTables(
+export function readTables(
   file: string,
   tables: TomlTable,
   keys: readonly FileKey[],

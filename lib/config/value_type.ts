@@ -156,7 +156,7 @@ const ADDRESS_FORM = /^(?:\[(?<v6>[0-9A-Fa-f:.]+)\]|(?<host>[A-Za-z0-9._-]*)):(?
 
 export const ADDRESS: ValueType<ListenAddress | "off"> = {
   name: "address",
-  expected: `"host:port" or "off"`,
+  expected: `"host:port", with a port of at most 65535, or "off"`,
   schema: parsed<ListenAddress | "off">((text) => {
     if (text === "" || text === "off") return "off";
     const { v6, host, port: digits } = ADDRESS_FORM.exec(text)?.groups ?? {};

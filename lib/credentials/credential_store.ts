@@ -44,8 +44,6 @@ export interface StoreEntry {
   /** A credential that its source withdrew. Mounts may still have it, but it is not adopted. */
   readonly withdrawn?: Credential;
   readonly attempts: Attempts;
-  /** Wall time of the next attempt; undefined when the source is watched. */
-  readonly nextAttemptAtMs?: number;
   readonly lastFailure?: FailureStatus;
   readonly renewals: { readonly success: number; readonly failure: number };
 }
@@ -72,6 +70,8 @@ export interface RenewalFailure {
   readonly notFound?: boolean;
   /** A source returns credentials per service account. */
   readonly perServiceAccount?: boolean;
+  /** The source that failed. */
+  readonly provider?: ProviderName;
 }
 
 interface CredentialStoreOptions {
@@ -79,11 +79,7 @@ interface CredentialStoreOptions {
   /** Unique for the node and constant over restarts (the machine ID): the seed of the jitter. */
   readonly seed: string;
   readonly random: Random;
-  /** @default 100,000 */
-  readonly maxEntries?: number;
 }
-
-const MAX_ENTRIES = 100_000;
 
 /**
  * Stores the credentials of the images on this node, by image and the registry that it is read
@@ -94,24 +90,13 @@ export class CredentialStore {
   readonly #entries = new Map<string, StoreEntry>();
   /** When an entry was first seen without a mount (wall time). Renewals do not reset it. */
   readonly #unmountedSinceMs = new Map<string, number>();
-  #options: CredentialStoreOptions;
+  readonly #options: CredentialStoreOptions;
+  /** A reload replaces them. */
+  settings: RenewalSettings;
 
   constructor(options: CredentialStoreOptions) {
     this.#options = options;
-  }
-
-  get size(): number {
-    return this.#entries.size;
-  }
-
-  get settings(): RenewalSettings {
-    return this.#options.settings;
-  }
-
-  /** Replaces the settings and schedules every entry again. */
-  reconfigure(settings: RenewalSettings, nowMs: number): void {
-    this.#options = { ...this.#options, settings };
-    for (const entry of this.#entries.values()) this.#schedule(entry, nowMs);
+    this.settings = options.settings;
   }
 
   /** Returns the entry of a {@linkcode subjectKey}. */
@@ -123,45 +108,48 @@ export class CredentialStore {
     return this.#entries.values();
   }
 
-  /** Adds an entry for a mounted image unless there is one. Returns false when the store is full. */
-  ensure(image: CredentialSubject, nowMs: number): boolean {
+  /** Adds an entry for a mounted image unless there is one. */
+  ensure(image: CredentialSubject): void {
     this.#unmountedSinceMs.delete(subjectKey(image));
-    return this.#ensure(image, nowMs) !== undefined;
+    this.#set(this.#entryOf(image));
   }
 
-  #ensure(image: CredentialSubject, nowMs: number): StoreEntry | undefined {
-    const key = subjectKey(image);
-    const known = this.#entries.get(key);
-    if (known !== undefined) return known;
-    if (this.#entries.size >= (this.#options.maxEntries ?? MAX_ENTRIES)) return undefined;
-    const entry: StoreEntry = {
+  #entryOf(image: CredentialSubject): StoreEntry {
+    return this.#entries.get(subjectKey(image)) ?? {
       image,
       attempts: { unproductive: 0, jitter: 0 },
-      nextAttemptAtMs: nowMs,
       renewals: { success: 0, failure: 0 },
     };
-    this.#entries.set(key, entry);
-    return entry;
+  }
+
+  #set(entry: StoreEntry): void {
+    this.#entries.set(subjectKey(entry.image), entry);
   }
 
   /** Stores the credential that a provider returned. */
   put(image: CredentialSubject, renewal: Renewal, nowMs: number): StoreOutcome {
-    const entry = this.#ensure(image, nowMs);
-    if (entry === undefined) return "same";
+    const entry = this.#entryOf(image);
     const stored = this.#storedFrom(renewal, entry.stored);
     const outcome = outcomeOf(entry.stored, renewal.candidate);
     // A source that returns the expired credential again has not succeeded.
     const isExpired = renewalWindow(stored.lifetime, nowMs, this.settings) === "expired";
+    const productive: Attempts = { unproductive: 0, lastAtMs: nowMs, jitter: 0 };
+    const dueMs = nextAttemptAtMs(stored.lifetime, productive, nowMs, this.settings) ?? Infinity;
+    // Nor has one that returns the same credential although that is due.
+    const isRepeated = outcome !== "new" && dueMs <= nowMs;
+    const unproductive = entry.attempts.unproductive + 1;
     const { lastFailure: _, ...rest } = entry;
-    this.#schedule({
+    this.#set({
       ...rest,
       stored,
-      attempts: this.#attemptsAfter(entry, stored, outcome, nowMs),
+      attempts: isRepeated
+        ? { unproductive, lastAtMs: nowMs, jitter: this.#options.random.next() }
+        : productive,
       renewals: {
         success: entry.renewals.success + (outcome === "same" || isExpired ? 0 : 1),
         failure: entry.renewals.failure + (isExpired ? 1 : 0),
       },
-    }, nowMs);
+    });
     return outcome;
   }
 
@@ -169,16 +157,15 @@ export class CredentialStore {
    * Stores a credential found in a nydusd, where no source has one. Returns whether it is new.
    * Attempts continue as scheduled: adopting is not a successful renewal.
    */
-  adopt(image: CredentialSubject, candidate: Candidate, nowMs: number): boolean {
-    const entry = this.#ensure(image, nowMs);
-    if (entry === undefined) return false;
+  adopt(image: CredentialSubject, candidate: Candidate): boolean {
+    const entry = this.#entryOf(image);
     const { stored: before, withdrawn } = entry;
     if (before !== undefined && before.provider !== "adopted") return false;
     const { credential } = candidate;
     if (before && credentialsEqual(before.candidate.credential, credential)) return false;
     if (withdrawn && credentialsEqual(withdrawn, credential)) return false;
     const stored = this.#storedFrom({ provider: "adopted", candidate }, undefined);
-    this.#entries.set(subjectKey(image), { ...entry, stored });
+    this.#set({ ...entry, stored });
     return true;
   }
 
@@ -187,7 +174,7 @@ export class CredentialStore {
     const entry = this.#entries.get(subjectKey(image));
     if (entry === undefined) return;
     const { reason, detail, retryAtMs, notFound, perServiceAccount } = failure;
-    this.#schedule({
+    this.#set({
       ...entry,
       attempts: defined({
         unproductive: entry.attempts.unproductive + 1,
@@ -199,7 +186,7 @@ export class CredentialStore {
       }),
       lastFailure: { reason, detail, atMs: nowMs },
       renewals: { ...entry.renewals, failure: entry.renewals.failure + 1 },
-    }, nowMs);
+    });
   }
 
   /**
@@ -210,27 +197,31 @@ export class CredentialStore {
     const entry = this.#entries.get(subjectKey(image));
     if (entry?.stored === undefined) return;
     const { stored, ...rest } = entry;
-    this.#entries.set(subjectKey(image), { ...rest, withdrawn: stored.candidate.credential });
+    this.#set({ ...rest, withdrawn: stored.candidate.credential });
+  }
+
+  /** Returns the wall time of the next attempt; undefined when the source is watched. */
+  nextAttemptAtMs({ stored, attempts }: StoreEntry, nowMs: number): number | undefined {
+    const lifetime = stored?.provider === "adopted" ? undefined : stored?.lifetime;
+    return nextAttemptAtMs(lifetime, attempts, nowMs, this.settings);
   }
 
   /** Returns the entries that are due for an attempt, those that expire first in front. */
   due(nowMs: number): StoreEntry[] {
-    const expiryOf = ({ stored }: StoreEntry) => stored?.lifetime.expiresAtMs ?? 0;
+    const expiryOf = ({ stored }: StoreEntry) => stored?.candidate.expiresAtMs ?? 0;
     return [...this.#entries.values()]
-      .filter(({ nextAttemptAtMs: nextMs, attempts: { lastAtMs = 0 } }) =>
-        // When the wall clock was set back, the last attempt is in the future.
-        nextMs !== undefined && (nextMs <= nowMs || lastAtMs > nowMs)
-      )
+      .filter((entry) => (this.nextAttemptAtMs(entry, nowMs) ?? Infinity) <= nowMs)
       .sort((a, b) => expiryOf(a) - expiryOf(b));
   }
 
-  /** Returns when the next attempt is due, leaving out the keys in `except`; undefined if none. */
-  nextDueAtMs(except: { has(key: string): boolean } = new Set()): number | undefined {
+  /** Returns when the next attempt is due, leaving out the keys in `except`; `Infinity` if none. */
+  nextDueAtMs(nowMs: number, except: { has(key: string): boolean } = new Set()): number {
     let earliestMs = Infinity;
-    for (const [key, { nextAttemptAtMs: nextMs = Infinity }] of this.#entries) {
-      if (!except.has(key)) earliestMs = Math.min(earliestMs, nextMs);
+    for (const [key, entry] of this.#entries) {
+      const nextMs = except.has(key) ? Infinity : this.nextAttemptAtMs(entry, nowMs) ?? Infinity;
+      earliestMs = Math.min(earliestMs, nextMs);
     }
-    return earliestMs === Infinity ? undefined : earliestMs;
+    return earliestMs;
   }
 
   /**
@@ -263,7 +254,7 @@ export class CredentialStore {
 
   /** Returns the status of an entry, without its secret. */
   status(entry: StoreEntry, nowMs: number): ImageStatus {
-    const { image: { text, endpoint }, stored, nextAttemptAtMs, lastFailure } = entry;
+    const { image: { text, endpoint }, stored, lastFailure } = entry;
     const candidate = stored?.candidate;
     return defined({
       image: text,
@@ -281,7 +272,7 @@ export class CredentialStore {
       renewedAtMs: stored?.lifetime.fetchedAtMs,
       refreshAtMs: candidate?.refreshAtMs,
       expiresAtMs: candidate?.expiresAtMs,
-      nextAttemptAtMs,
+      nextAttemptAtMs: this.nextAttemptAtMs(entry, nowMs),
       failures: entry.attempts.unproductive,
       lastFailure,
       renewals: entry.renewals,
@@ -296,49 +287,20 @@ export class CredentialStore {
     >,
     before: StoredCredential | undefined,
   ): StoredCredential {
-    const { credential, fetchedAtMs, refreshAtMs, expiresAtMs, watched } = candidate;
-    const same = before && credentialsEqual(before.candidate.credential, credential)
-      ? before.lifetime
-      : undefined;
+    const { credential, fetchedAtMs } = candidate;
+    const isSame = before && credentialsEqual(before.candidate.credential, credential);
+    const { firstSeenAtMs, jitter } = isSame ? before.lifetime : {
+      firstSeenAtMs: fetchedAtMs,
+      jitter: jitterFor(this.#options.seed, sourceOf(provider, candidate)),
+    };
     return defined({
       provider,
       candidate,
       selectionReason,
-      lifetime: defined({
-        firstSeenAtMs: same?.firstSeenAtMs ?? fetchedAtMs,
-        fetchedAtMs,
-        refreshAtMs,
-        expiresAtMs,
-        watched,
-        jitter: same?.jitter ?? jitterFor(this.#options.seed, sourceOf(provider, candidate)),
-      }),
+      lifetime: { ...candidate, firstSeenAtMs, jitter },
       fingerprint: credentialFingerprint(credential),
       registryAuth: credential.kind === "basic" ? encodeRegistryAuth(credential) : undefined,
     });
-  }
-
-  /** A credential that is still due after it was fetched again counts as an unproductive attempt. */
-  #attemptsAfter(
-    { attempts }: StoreEntry,
-    { lifetime }: StoredCredential,
-    outcome: StoreOutcome,
-    nowMs: number,
-  ): Attempts {
-    const productive: Attempts = { unproductive: 0, lastAtMs: nowMs, jitter: 0 };
-    if (outcome === "new") return productive;
-    const dueMs = nextAttemptAtMs(lifetime, productive, nowMs, this.settings);
-    if (dueMs === undefined || dueMs > nowMs) return productive;
-    const jitter = this.#options.random.next();
-    return { unproductive: attempts.unproductive + 1, lastAtMs: nowMs, jitter };
-  }
-
-  /** Stores an entry with the time of its next attempt. */
-  #schedule({ nextAttemptAtMs: _, ...entry }: StoreEntry, nowMs: number): void {
-    const { stored, attempts } = entry;
-    const lifetime = stored?.provider === "adopted" ? undefined : stored?.lifetime;
-    const nextMs = nextAttemptAtMs(lifetime, attempts, nowMs, this.settings);
-    const next = defined({ nextAttemptAtMs: nextMs });
-    this.#entries.set(subjectKey(entry.image), { ...entry, ...next });
   }
 }
 

@@ -20,7 +20,8 @@
  *
  * @module
  */
-import { type RenewalWindow, waitingCeilingMs } from "../model/mod.ts";
+import { createHash } from "node:crypto";
+import { type Candidate, type RenewalWindow, waitingCeilingMs } from "../model/mod.ts";
 
 /** Renewal settings. */
 export interface RenewalSettings {
@@ -31,15 +32,10 @@ export interface RenewalSettings {
 }
 
 /** The known times of one credential. All are wall times in milliseconds. */
-export interface Lifetime {
+export interface Lifetime
+  extends Pick<Candidate, "fetchedAtMs" | "refreshAtMs" | "expiresAtMs" | "watched"> {
   /** When this value was first seen. Fetching the same value again does not change it. */
   readonly firstSeenAtMs: number;
-  /** When the source last returned it. */
-  readonly fetchedAtMs: number;
-  readonly refreshAtMs?: number;
-  readonly expiresAtMs?: number;
-  /** The source reports changes by itself, so it is not polled. */
-  readonly watched: boolean;
   /** In [0, 1): spreads the renewals of many nodes; constant for one credential. */
   readonly jitter: number;
 }
@@ -181,7 +177,7 @@ function firstCredentialAtMs(
     : Math.max(waitingCeilingMs(unproductive) * jitter, BACKOFF_FIRST_MS / 2);
   return Math.max(
     lastAtMs + Math.min(pauseMs, refreshIntervalMs),
-    Math.min(retryAtMs, nowMs + BACKOFF_MAX_MS),
+    Math.min(retryAtMs, lastAtMs + BACKOFF_MAX_MS),
   );
 }
 
@@ -244,17 +240,9 @@ function backoffMs(
 
 /**
  * Returns a jitter in [0, 1) for the credentials of one source on one node. It is the same after
- * every restart, so that restarting a fleet does not synchronize its renewals (FNV-1a over UTF-16
- * code units, with the finalizer of MurmurHash3).
+ * every restart, so that restarting a fleet does not synchronize its renewals.
  */
 export function jitterFor(seed: string, source: string): number {
-  let hash = 0x811c9dc5;
-  for (const text of [seed, "\0", source]) {
-    for (let i = 0; i < text.length; i++) {
-      hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-    }
-  }
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return ((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32;
+  const hash = createHash("sha256").update(`${seed}\0${source}`).digest();
+  return hash.readUInt32BE() / 2 ** 32;
 }

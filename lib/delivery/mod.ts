@@ -4,5 +4,4 @@
  *
  * @module
  */
-export { inUseDelayMs } from "./consumer.ts";
-export { Deliverer } from "./deliverer.ts";
+export { Deliverer, inUseDelayMs } from "./deliverer.ts";

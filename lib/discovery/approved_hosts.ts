@@ -61,13 +61,12 @@ export class ApprovedHosts {
     const target = tryParseImageTarget(host);
     const pattern = target && this.#patterns.find((pattern) => pattern.matches(target));
     if (pattern !== undefined) return `delivery.allowed_hosts (${pattern.text})`;
-    const { mirrorsDir, templatePath } = this.#options;
     if (role !== "proxy") {
       if (this.#vpcHosts(image).includes(host)) return "the snapshotter's convert_vpc_registry";
-      for (const path of mirrorsDir === undefined ? [] : this.#mirrorFiles(mirrorsDir, image)) {
-        if ((await this.#hostsIn(path, mirrorsOf)).includes(host)) return path;
-      }
+      const mirror = (await this.mirrorsFor(image)).find((one) => one.host === host);
+      if (mirror !== undefined) return mirror.path;
     }
+    const { templatePath } = this.#options;
     if (templatePath === undefined) return undefined;
     const inTemplate = await this.#hostsIn(templatePath, templateHosts);
     return inTemplate.includes(`${role} ${host}`) ? templatePath : undefined;
@@ -79,19 +78,15 @@ export class ApprovedHosts {
   ): Promise<readonly { readonly host: string; readonly path: string }[]> {
     const { mirrorsDir } = this.#options;
     if (mirrorsDir === undefined) return [];
+    const own = isDockerHub(image.registry) ? DOCKER_HUB_HOSTS : [image.registry];
+    const names = [...own, ...this.#vpcHosts(image)];
+    const paths = new Set(names.flatMap((name) => mirrorFiles(mirrorsDir, name)));
     const found = await Promise.all(
-      this.#mirrorFiles(mirrorsDir, image).map(async (path) =>
+      [...paths].map(async (path) =>
         (await this.#hostsIn(path, mirrorsOf)).map((host) => ({ host, path }))
       ),
     );
     return found.flat();
-  }
-
-  #mirrorFiles(folder: string, image: ImageReference): readonly string[] {
-    const { registry } = image;
-    const names = isDockerHub(registry) ? DOCKER_HUB_HOSTS : [registry];
-    const all = [...names, ...this.#vpcHosts(image)];
-    return [...new Set(all.flatMap((name) => mirrorFiles(folder, name)))];
   }
 
   /** `registry-vpc.…` for `registry.…` (nydus-snapshotter `ConvertToVPCHost`). */
@@ -102,22 +97,13 @@ export class ApprovedHosts {
   }
 
   #hostsIn(path: string, parse: (text: string) => readonly string[]): Promise<readonly string[]> {
-    const hosts = this.#hosts.get(path) ?? this.#read(path, parse, this.#previous.get(path));
+    const previous = this.#previous.get(path);
+    const hosts = this.#hosts.get(path) ??
+      this.#options.files.readText(path, { maxBytes: MAX_FILE_BYTES })
+        .then((text) => text === undefined ? [] : parse(text))
+        .catch(() => previous ?? []); // unreadable, or half-written
     this.#hosts.set(path, hosts);
     return hosts;
-  }
-
-  async #read(
-    path: string,
-    parse: (text: string) => readonly string[],
-    previous: Promise<readonly string[]> | undefined,
-  ): Promise<readonly string[]> {
-    try {
-      const text = await this.#options.files.readText(path, { maxBytes: MAX_FILE_BYTES });
-      return text === undefined ? [] : parse(text);
-    } catch {
-      return await previous ?? []; // unreadable, or half-written
-    }
   }
 }
 

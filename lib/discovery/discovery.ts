@@ -94,13 +94,9 @@ export class Discovery {
   /** Returns the paths to watch for changes of the node. */
   watchPaths(): readonly string[] {
     const { config: { root, systemSocket, daemons }, hosts } = this.#options;
-    return [
-      ...(hosts?.mirrorsDir === undefined ? [] : [hosts.mirrorsDir]),
-      join(root, "socket"),
-      join(root, "config"),
-      ...(systemSocket === undefined ? [] : [systemSocket]),
-      ...daemons.flatMap(({ socket }) => watchedPath(socket) ?? []),
-    ];
+    const own = [hosts?.mirrorsDir, join(root, "socket"), join(root, "config"), systemSocket];
+    return [...own, ...daemons.map(({ socket }) => watchedPath(socket))]
+      .filter((path) => path !== undefined);
   }
 
   async #list(
@@ -108,9 +104,8 @@ export class Discovery {
     options: CallOptions,
   ): Promise<readonly ListedDaemon[]> {
     const { config } = this.#options;
-    const answered = config.systemSocket === undefined
-      ? false
-      : await this.#querySystemApi(config.systemSocket, problems, options);
+    const answered = config.systemSocket !== undefined &&
+      await this.#querySystemApi(config.systemSocket, problems, options);
     const lists = [this.#lastList ?? []];
     if (!answered) lists.push(await this.#readRoot(problems));
     lists.push(await listConfigured(config.daemons, this.#options.files));
@@ -147,31 +142,22 @@ export class Discovery {
   }
 
   /**
-   * Probes the sockets of a daemon, newest first. Returns the first that is running, else the first
-   * that answers, else the newest: during an upgrade, or after one that failed, the older nydusd
-   * serves the mounts.
+   * Probes the sockets of a daemon, newest first. Returns the first that is running, else the
+   * newest: during an upgrade, or after one that failed, the older nydusd serves the mounts.
    */
   async #probe(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {
-    let best = await this.#probeSocket(listed, options);
+    const newest = await this.#probeSocket(listed, options);
+    if (newest.state === "running") return newest;
     for (const apiSocket of listed.olderSockets ?? []) {
-      if (best.state === "running") break;
       const older = await this.#probeSocket({ ...listed, apiSocket }, options);
-      if (older.state === "running" || !answers(best) && answers(older)) best = older;
+      if (older.state === "running") return older;
     }
-    return best;
+    return newest;
   }
 
   async #probeSocket(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {
-    const { nydusdApi, files } = this.#options;
+    const { nydusdApi } = this.#options;
     const { id, apiSocket } = listed;
-    try {
-      if (await files.stat(apiSocket) === undefined) {
-        return await this.#down(listed, { kind: "no-socket" });
-      }
-    } catch (error) {
-      // For example a folder without permission; "no such socket" would mislead.
-      return await this.#down(listed, { kind: "broken", detail: messageOf(error) });
-    }
     const info = await nydusdApi.info(apiSocket, options);
     if (info.kind !== "ok") return this.#down(listed, info);
     this.#lastInfo.set(id, info.value);
@@ -189,9 +175,14 @@ export class Discovery {
   }
 
   async #down(listed: ListedDaemon, failure: PeerFailure): Promise<Daemon> {
-    const { state, detail: stateDetail } = stateAfter(failure);
-    const configApi = "unknown" as const;
-    return defined({ ...await this.#describe(listed), state, configApi, stateDetail });
+    return {
+      ...await this.#describe(listed),
+      state: STATE_AFTER[failure.kind],
+      stateDetail: failure.kind === "timed-out"
+        ? "it accepts connections but does not answer in time"
+        : describeFailure(failure),
+      configApi: "unknown",
+    };
   }
 
   async #describe(
@@ -266,26 +257,11 @@ const REPORTED_STATES: ReadonlyMap<string, DaemonState> = new Map([
   ["DESTROYED", "terminating"],
 ]);
 
-/** Whether a nydusd answers on the socket, even if it is not ready to serve. */
-function answers({ state }: Daemon): boolean {
-  return REPORTED_STATES.values().some((reported) => reported === state);
-}
-
-/** Returns the state of a daemon that did not answer, with details if there are any. */
-function stateAfter(
-  failure: PeerFailure,
-): { readonly state: DaemonState; readonly detail?: string } {
-  switch (failure.kind) {
-    case "no-socket":
-      return { state: "no-socket" };
-    case "no-listener":
-      return { state: "no-listener", detail: describeFailure(failure) };
-    case "timed-out": {
-      const detail = "it accepts connections but does not answer in time";
-      return { state: "unresponsive", detail };
-    }
-    case "refused":
-    case "broken":
-      return { state: "broken", detail: failure.detail };
-  }
-}
+/** The state of a daemon that did not answer. */
+const STATE_AFTER: Readonly<Record<PeerFailure["kind"], DaemonState>> = {
+  "no-socket": "no-socket",
+  "no-listener": "no-listener",
+  "timed-out": "unresponsive",
+  refused: "broken",
+  broken: "broken",
+};

@@ -159,12 +159,7 @@ function mergeDaemon(known: ListedDaemon, other: ListedDaemon): ListedDaemon {
   const isKnown = other.dedicated === true && known.instances.length > 0;
   const ids = new Set(known.instances.map(({ snapshotId }) => snapshotId));
   const more = isKnown ? [] : other.instances.filter(({ snapshotId }) => !ids.has(snapshotId));
-  return {
-    ...known,
-    apiSocket,
-    olderSockets,
-    instances: [...known.instances, ...more],
-  };
+  return { ...known, apiSocket, olderSockets, instances: [...known.instances, ...more] };
 }
 
 function socketsOf({ apiSocket, olderSockets = [] }: ListedDaemon): readonly string[] {

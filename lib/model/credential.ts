@@ -5,8 +5,9 @@ import { AgentError } from "./errors.ts";
 const fingerprintKey = randomBytes(32);
 
 /**
- * A text that cannot be printed by accident: `String`, `JSON.stringify` and `Deno.inspect` return
- * `[secret]`. Only {@linkcode Secret.reveal} returns the text, and its calls are easy to find.
+ * A text that cannot be printed by accident: `String` and `JSON.stringify` return `[secret]`, and
+ * `console.log` shows no private field. Only {@linkcode Secret.reveal} returns the text, and its
+ * calls are easy to find.
  *
  * @example A template string does not contain the text
  * ```ts
@@ -46,14 +47,6 @@ export class Secret {
   }
 
   toJSON(): string {
-    return "[secret]";
-  }
-
-  [Symbol.for("Deno.customInspect")](): string {
-    return "[secret]";
-  }
-
-  [Symbol.for("nodejs.util.inspect.custom")](): string {
     return "[secret]";
   }
 }

@@ -1,19 +1,17 @@
 import { AgentError } from "./errors.ts";
 
-const UNIT_NANOSECONDS: ReadonlyMap<string, bigint> = new Map([
-  ["ns", 1n],
-  ["us", 1_000n],
-  ["\u00b5s", 1_000n], // micro sign
-  ["\u03bcs", 1_000n], // Greek mu
-  ["ms", 1_000_000n],
-  ["s", 1_000_000_000n],
-  ["m", 60_000_000_000n],
-  ["h", 3_600_000_000_000n],
+const UNIT_NANOSECONDS: ReadonlyMap<string, number> = new Map([
+  ["ns", 1],
+  ["us", 1e3],
+  ["\u00b5s", 1e3], // micro sign
+  ["\u03bcs", 1e3], // Greek mu
+  ["ms", 1e6],
+  ["s", 1e9],
+  ["m", 60e9],
+  ["h", 3_600e9],
 ]);
-const INT64_MAX = 2n ** 63n - 1n;
-/** Go sums the magnitude first, so that the smallest int64 is valid as well. */
-const MAX_MAGNITUDE = 2n ** 63n;
-const MAX_MAGNITUDE_DIGITS = 19;
+/** The range of Go's int64. */
+const MAX_NANOSECONDS = 2 ** 63;
 
 function invalid(text: string, why: string): AgentError {
   const shown = JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
@@ -21,59 +19,27 @@ function invalid(text: string, why: string): AgentError {
 }
 
 /**
- * Parses a Go duration into nanoseconds, by the rules of `time.ParseDuration`: an optional sign,
+ * Parses a Go duration into milliseconds, by the rules of `time.ParseDuration`: an optional sign,
  * then numbers with optional fractions and units (`1h30m`, `1.5h`, `-500ms`), or `0`.
  *
  * @throws {AgentError} `invalid-duration` if the text is invalid or the value exceeds 64 bits.
  */
-export function parseGoDuration(text: string): bigint {
-  const negative = text.startsWith("-");
-  let at = negative || text.startsWith("+") ? 1 : 0;
-  if (text.slice(at) === "0") return 0n;
-  if (at === text.length) throw invalid(text, "no number");
-  const part = /([0-9]*)(?:\.([0-9]*))?([^0-9.]*)/y;
-  let total = 0n;
-  while (at < text.length) {
-    part.lastIndex = at;
-    const [, whole = "", fraction = "", unit = ""] = part.exec(text) ?? [];
-    if (whole === "" && fraction === "") throw invalid(text, "no number");
+export function parseDurationMs(text: string): number {
+  const parts = text.replace(/^[+-]/, "");
+  if (parts === "0") return 0;
+  const part = /([0-9]*\.?[0-9]*)([^0-9.]*)/y;
+  let total = 0;
+  do {
+    const [, number = "", unit = ""] = part.exec(parts) ?? [];
+    if (!/[0-9]/.test(number)) throw invalid(text, "no number");
     const nanoseconds = UNIT_NANOSECONDS.get(unit);
     if (nanoseconds === undefined) {
       throw invalid(text, unit === "" ? "missing unit" : "unknown unit");
     }
-    const digits = whole.replace(/^0+/, "");
-    if (digits.length > MAX_MAGNITUDE_DIGITS) throw invalid(text, "too large");
-    total += BigInt(digits) * nanoseconds + fractionOf(fraction, nanoseconds);
-    if (total > MAX_MAGNITUDE) throw invalid(text, "too large");
-    at = part.lastIndex;
-  }
-  if (!negative && total > INT64_MAX) throw invalid(text, "too large");
-  return negative ? -total : total;
-}
-
-/**
- * Converts the fraction in floating point like Go, where `0.3333333333333333333h` is exactly 20
- * minutes. Digits beyond 64 bits are dropped.
- */
-function fractionOf(digits: string, unit: bigint): bigint {
-  let value = 0n;
-  let scale = 1;
-  for (const digit of digits) {
-    const next = value * 10n + BigInt(digit);
-    if (next > MAX_MAGNITUDE) break;
-    value = next;
-    scale *= 10;
-  }
-  return BigInt(Math.trunc(Number(value) * (Number(unit) / scale)));
-}
-
-/**
- * Parses a Go duration into milliseconds, with a fraction for nanoseconds.
- *
- * @throws {AgentError} `invalid-duration`.
- */
-export function parseDurationMs(text: string): number {
-  return Number(parseGoDuration(text)) / 1_000_000;
+    total += Math.round(Number(number) * nanoseconds);
+  } while (part.lastIndex < parts.length);
+  if (total >= MAX_NANOSECONDS) throw invalid(text, "too large");
+  return (text.startsWith("-") ? -total : total) / 1e6;
 }
 
 /** Formats milliseconds with the two largest units, such as `3h12m` or `45s`. */

@@ -1,10 +1,13 @@
 import type { ConfigProblem } from "./errors.ts";
 import type { DaemonState, DeliveryOutcome, DeliveryState } from "./instance.ts";
-import type { ProviderName, ProviderNote, ReasonCode } from "./provider.ts";
+import type {
+  ExecutionResult,
+  ProviderName,
+  ProviderNote,
+  ProviderOutcome,
+  ReasonCode,
+} from "./provider.ts";
 import type { VerdictKind } from "./registry.ts";
-
-/** Result of an execution of a plugin or credential helper. */
-export type ExecutionResult = "success" | "none" | "failure" | "timeout";
 
 /** Code of a `warning` event, which has no further fields. */
 export type WarningCode =
@@ -18,7 +21,6 @@ export type WarningCode =
   | "reads-failing" // nydusd's reads fail although it has the current credential
   | "reconcile-failed" // unexpected error of a reconcile
   | "server" // the status server or the metrics server is not served
-  | "store-full" // the credential store rejected new images
   | "temporary-files" // failed to remove temporary files of a previous run
   | "unhandled-error"; // unexpected error outside of any request
 
@@ -31,7 +33,7 @@ export type AgentEvent =
     readonly kind: "provider-queried";
     readonly provider: ProviderName;
     readonly image: string;
-    readonly outcome: "found" | "none" | "failed";
+    readonly outcome: ProviderOutcome["kind"];
     readonly reason: ReasonCode;
     readonly detail?: string;
     readonly durationMs: number;

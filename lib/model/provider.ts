@@ -11,6 +11,13 @@ export const CREDENTIAL_PROVIDER = "nydus-credential-provider";
 /** The only version of the plugin API that the kubelet and the agent support. */
 export const PLUGIN_API_VERSION = "credentialprovider.kubelet.k8s.io/v1";
 
+/** How a request to a provider ends. */
+export const PROVIDER_OUTCOMES = ["found", "none", "failed"] as const;
+/** How an execution of a plugin or credential helper ends. */
+export const EXECUTION_RESULTS = ["success", "none", "failure", "timeout"] as const;
+/** One of {@linkcode EXECUTION_RESULTS}. */
+export type ExecutionResult = (typeof EXECUTION_RESULTS)[number];
+
 const FOUND_REASONS = {
   "found": "a credential was found",
   "found-in-cache": "a credential was found in the provider's cache",

@@ -4,10 +4,10 @@ import type { HealthView } from "./health.ts";
 import type { ImageRecord } from "./history.ts";
 import type { MetricsPage } from "./metrics.ts";
 import { guidePage } from "./page/guide_page.ts";
-import { imagePage, unknownImagePage } from "./page/image_page.ts";
+import { imagePage } from "./page/image_page.ts";
 import { icon, PAGE_POLICY } from "./page/layout.ts";
 import { nodePage } from "./page/node_page.ts";
-import { statusDocument } from "./status_document.ts";
+import { withTextTimes } from "./status_document.ts";
 
 /** Options of {@linkcode createApp}. */
 export interface AppOptions {
@@ -18,8 +18,8 @@ export interface AppOptions {
   readonly history?: (image: string) => ImageRecord | undefined;
   /** Pages of the documentation by file name, which findings refer to. @default None */
   readonly guides?: Readonly<Record<string, string>>;
-  /** The configured address and other allowed values of the `Host` header. */
-  readonly allowedHosts: readonly string[];
+  /** The host of the configured address. */
+  readonly hostname: string;
   /** Returns the monotonic time in ms. */
   readonly now: () => number;
   /** Whether the status is not served, only metrics, guides and health. @default false */
@@ -39,14 +39,14 @@ const HEADERS: Readonly<Record<string, string>> = {
  * and cannot be read by other web pages.
  */
 export function createApp(options: AppOptions): Hono {
-  const { metrics, health, guides = {}, allowedHosts, now, metricsOnly = false } = options;
+  const { metrics, health, guides = {}, hostname, now, metricsOnly = false } = options;
   const app = new Hono();
   const cache = new ResponseCache(now);
 
   app.use(async function guard(c, next) {
     for (const [name, value] of Object.entries(HEADERS)) c.header(name, value);
     const host = c.req.header("host") ?? new URL(c.req.url).host;
-    if (!isAllowedHost(host, allowedHosts)) {
+    if (!isAllowedHost(host, hostname)) {
       return c.json({ error: "host not allowed" }, 421);
     }
     if (c.req.method !== "GET" && c.req.method !== "HEAD") {
@@ -72,12 +72,8 @@ export function createApp(options: AppOptions): Hono {
   app.get("/readyz", (c) => {
     const view = health();
     if (metricsOnly) return c.text(view.ready ? "ok\n" : "not ready\n", view.ready ? 200 : 503);
-    const text = c.req.query("verbose") !== undefined
-      ? verboseText(view)
-      : view.ready
-      ? "ok\n"
-      : failedChecksText(view);
-    return c.text(text, view.ready ? 200 : 503);
+    const isVerbose = c.req.query("verbose") !== undefined || !view.ready;
+    return c.text(isVerbose ? verboseText(view) : "ok\n", view.ready ? 200 : 503);
   });
   const guidePages = new ResponseCache(now);
   app.get("/docs/:name", (c) => {
@@ -104,7 +100,7 @@ function addDetails(app: Hono, options: AppOptions, cache: ResponseCache): void 
     const view = health();
     return c.json(view, view.live ? 200 : 503);
   });
-  const json = (c: Context) => c.json(statusDocument(status(), health()));
+  const json = (c: Context) => c.json(withTextTimes({ ...status(), health: health() }));
   app.get("/v1/status", (c) => cache.respond("/v1/status", () => json(c)));
   app.get("/", (c) => {
     const { q = "", state = "", page = "1" } = c.req.query();
@@ -116,8 +112,8 @@ function addDetails(app: Hono, options: AppOptions, cache: ResponseCache): void 
   app.get("/images", (c) => {
     const ref = normalizeReference(c.req.query("ref") ?? "");
     return imagePages.respond(ref, () => {
-      const page = imagePage(status(), ref, history(ref));
-      return page === undefined ? c.html(unknownImagePage(ref), 404) : c.html(page);
+      const { page, isKnown } = imagePage(status(), ref, history(ref));
+      return c.html(page, isKnown ? 200 : 404);
     });
   });
   app.get("/icon.svg", (c) => {
@@ -133,11 +129,6 @@ function normalizeReference(ref: string): string {
   } catch {
     return ref;
   }
-}
-
-function failedChecksText({ checks }: HealthView): string {
-  const failed = checks.filter(({ required, ok }) => required && !ok);
-  return failed.map(({ name, text }) => `${name}: ${printable(text)}\n`).join("");
 }
 
 /**
@@ -215,30 +206,21 @@ async function readResponse(render: () => Response | Promise<Response>): Promise
 /**
  * Returns whether to serve a request with this `Host` header. With DNS rebinding a web page can
  * point its own host name at the agent and read the response; the `Host` header then has that
- * name. Loopback and the configured addresses are always allowed. If a configured address is not
- * loopback, every literal address is allowed too: scrapers and probes use them, and an address
- * cannot be rebound.
+ * name. Loopback and the configured host are always allowed. If that is not loopback, every literal
+ * address is allowed too: scrapers and probes use them, and an address cannot be rebound.
  */
-export function isAllowedHost(host: string, allowedHosts: readonly string[]): boolean {
+export function isAllowedHost(host: string, configured: string): boolean {
   const hostname = hostnameOf(host);
   if (hostname === undefined) return false;
-  if (isLoopback(hostname)) return true;
-  const allowed = allowedHosts.map((each) => hostnameOf(bracketed(each)));
-  if (allowed.includes(hostname)) return true;
-  const isOpen = allowed.some((each) => each !== undefined && !isLoopback(each));
-  return isOpen && isAddress(hostname);
+  const own = hostnameOf(configured.includes(":") ? `[${configured}]` : configured);
+  const isOpen = own !== undefined && !isLoopback(own);
+  return isLoopback(hostname) || hostname === own || (isOpen && isAddress(hostname));
 }
 
 /** Lower case, without the port, IPv6 in brackets; undefined for an invalid host. */
 function hostnameOf(host: string): string | undefined {
   if (!/^(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/i.test(host)) return undefined;
   return URL.parse(`http://${host}/`)?.hostname.replace(/\.$/, "");
-}
-
-function bracketed(host: string): string {
-  return host.includes(":") && /^[0-9a-f:.]+$/i.test(host) && !/^[^:]*:\d+$/.test(host)
-    ? `[${host}]`
-    : host;
 }
 
 function isAddress(hostname: string): boolean {

@@ -1,9 +1,16 @@
-import { type AgentStatus, formatDuration, printable } from "../model/mod.ts";
+import * as v from "valibot";
+import {
+  type AgentStatus,
+  fields,
+  formatDuration,
+  type Immutable,
+  printable,
+  wallTimeMs,
+} from "../model/mod.ts";
 import {
   bySeverity,
   FINDING_AREAS,
   FINDING_CODES,
-  type FindingArea,
   type FindingCode,
   type FindingDefinition,
   FINDINGS,
@@ -12,35 +19,57 @@ import {
   problemsOf,
 } from "./problems.ts";
 
-/** One check, as in `/readyz?verbose`. */
-export interface HealthCheck {
-  readonly name: string;
-  readonly ok: boolean;
-  readonly text: string;
-  /** Whether readiness depends on it. Checks of anything outside the agent are not required. */
-  readonly required: boolean;
-}
+const text = v.string();
+const codes = v.array(v.picklist(FINDING_CODES));
 
 /** The health of the agent and of its node. */
-export interface HealthView {
+export const healthSchema = v.strictObject({
   /** Whether reconciles complete. Never false because of anything outside the agent. */
-  readonly live: boolean;
+  live: v.boolean(),
   /** Whether the agent is live and has completed the first reconcile. */
-  readonly ready: boolean;
-  readonly checks: readonly HealthCheck[];
-  /** The first one determines the summary. */
-  readonly findings: readonly Finding[];
-  /** The worst problem and its remedy in one sentence, or the state of a healthy node. */
-  readonly summary: string;
-  /** The end of `summary` with the action to take, if there is something to do. */
-  readonly remedy?: string;
-  readonly level: HealthLevel;
+  ready: v.boolean(),
+  /** `critical` if reads fail or will fail shortly. */
+  level: v.picklist(["ok", "warning", "critical"]),
   /** The topic of `summary`. */
-  readonly about: "healthy" | "starting" | FindingArea;
-}
-
-/** The health in one word; `critical` if reads fail or will fail shortly. */
-export type HealthLevel = "ok" | "warning" | "critical";
+  about: v.picklist(["healthy", "starting", ...FINDING_AREAS]),
+  /** The worst problem and its remedy in one sentence, or the state of a healthy node. */
+  summary: text,
+  /** The end of `summary` with the action to take, if there is something to do. */
+  remedy: v.exactOptional(text),
+  /** As in `/readyz?verbose`. Readiness depends on those that are required. */
+  checks: v.array(
+    v.strictObject({ ...fields(text, "name", "text"), ...fields(v.boolean(), "ok", "required") }),
+  ),
+  /** A finding is all problems with one cause. */
+  findings: v.pipe(
+    v.array(v.strictObject({
+      code: v.pipe(
+        v.picklist(FINDING_CODES),
+        v.description("Stable; the title and the text are not."),
+      ),
+      area: v.picklist(FINDING_AREAS),
+      title: text,
+      severity: v.picklist(["warning", "critical"]),
+      key: v.pipe(text, v.description("Identifies the finding as long as it lasts.")),
+      count: v.pipe(
+        v.number(),
+        v.minValue(0),
+        v.description("Affected images, mounts or daemons."),
+      ),
+      images: v.pipe(v.array(text), v.description("Some of the affected images.")),
+      ...fields(text, "text", "remedy"),
+      sinceMs: v.exactOptional(wallTimeMs),
+      dependsOn: v.exactOptional(
+        v.pipe(codes, v.description("Codes of the findings that cause this one.")),
+      ),
+    })),
+    v.description("The first one determines the summary."),
+  ),
+});
+export type HealthView = Immutable<v.InferOutput<typeof healthSchema>>;
+export type HealthCheck = HealthView["checks"][number];
+export type HealthLevel = HealthView["level"];
+export type Finding = HealthView["findings"][number];
 
 const MAX_FINDINGS = 200;
 
@@ -157,20 +186,6 @@ function nextRenewalText({ images }: AgentStatus, nowMs: number): string {
   const nextMs = Math.min(...times) - nowMs;
   if (nextMs === Infinity) return "renewed when a source changes";
   return nextMs <= 0 ? "a renewal is due now" : `the next renewal is in ${formatDuration(nextMs)}`;
-}
-
-/** A finding: all problems with one cause. */
-export interface Finding extends Omit<Problem, "cause" | "image" | "daemon"> {
-  readonly area: FindingArea;
-  readonly title: string;
-  /** Identifies the finding as long as it lasts. */
-  readonly key: string;
-  /** Number of affected images, mounts or daemons. */
-  readonly count: number;
-  /** Some of the affected images. */
-  readonly images: readonly string[];
-  /** The findings that cause it. */
-  readonly dependsOn?: readonly FindingCode[];
 }
 
 const MAX_IMAGES = 5;

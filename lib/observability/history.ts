@@ -5,6 +5,7 @@ import {
   type PluginStatus,
   PROVIDER_NAMES,
   type ProviderName,
+  type ProviderOutcome,
   type ProviderStatus,
   type ReasonCode,
   setNewest,
@@ -26,7 +27,7 @@ export interface HistoryEntry {
 /** The last result of a provider for an image. */
 export interface ProviderResult {
   readonly provider: ProviderName;
-  readonly outcome: "found" | "none" | "failed";
+  readonly outcome: ProviderOutcome["kind"];
   readonly reason: ReasonCode;
   readonly detail?: string;
   readonly atMs: number;

@@ -8,7 +8,7 @@ import {
   joinNames,
 } from "../model/mod.ts";
 import type { HealthLevel } from "./health.ts";
-import { bySeverity, type FindingCode, type Problem, problemsOf } from "./problems.ts";
+import { bySeverity, type FindingCode, type Problem, problemsOf, RANK } from "./problems.ts";
 
 /** The health states of an image from worst to best, as pages name them, with their meanings. */
 export const HEALTH_STATES = {
@@ -133,8 +133,6 @@ function stateOf(
   if (mounts.some(({ mount }) => mount.delivery === "pending")) return "pending";
   return window === "advisory" || window === "mandatory" ? "renewing" : "valid";
 }
-
-const RANK: Readonly<Record<HealthLevel, number>> = { critical: 0, warning: 1, ok: 2 };
 
 function byUrgency(a: ImageView, b: ImageView): number {
   return RANK[a.level] - RANK[b.level] ||

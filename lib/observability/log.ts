@@ -1,5 +1,5 @@
 import { compareLogLevel, getTextFormatter, type LogRecord } from "@logtape/logtape";
-import type { AgentEvent, Observer } from "../model/mod.ts";
+import { type AgentEvent, type Observer, setNewest } from "../model/mod.ts";
 import {
   LOG_EVENTS,
   type LogEventName,
@@ -116,17 +116,12 @@ export function fanOut(observers: readonly Observer[]): Observer {
 
 const MAX_REPEATS = 20_000;
 
-interface Repeat {
-  readonly signature: string;
-  count: number;
-}
-
 /**
  * Counts the consecutive occurrences of each problem and selects those that are logged: the first
  * one, each with another signature, and the 10th, 100th, 1000th … with the same one.
  */
 class RepeatFilter {
-  readonly #repeats = new Map<string, Repeat>();
+  readonly #repeats = new Map<string, { readonly signature: string; count: number }>();
 
   /**
    * Counts an occurrence. Returns the count if it is to be logged.
@@ -141,12 +136,7 @@ class RepeatFilter {
       known.count++;
       return /^10*$/.test(String(known.count)) ? known.count : undefined;
     }
-    this.#repeats.delete(subject);
-    if (this.#repeats.size >= MAX_REPEATS) {
-      const [oldest = ""] = this.#repeats.keys();
-      this.#repeats.delete(oldest);
-    }
-    this.#repeats.set(subject, { signature, count: 1 });
+    setNewest(this.#repeats, subject, { signature, count: 1 }, MAX_REPEATS);
     return 1;
   }
 

@@ -88,13 +88,10 @@ export const LOG_EVENTS = {
 export type LogEventName = keyof typeof LOG_EVENTS;
 
 /** A log line for an event, and how it relates to earlier ones. */
-export interface LogLine extends Relation {
+export interface LogLine {
   readonly event: LogEventName;
   readonly message: string;
   readonly fields: Readonly<Record<string, unknown>>;
-}
-
-interface Relation {
   /** Set for a problem that may repeat: repetitions are counted by subject and mostly not logged. */
   readonly problem?: {
     readonly subject: string;
@@ -113,58 +110,70 @@ interface Relation {
 
 type EventOf<K extends AgentEvent["kind"]> = Extract<AgentEvent, { kind: K }>;
 
+/** A log line; the kind and the fields of the event are the defaults of its name and fields. */
+type Line<Kind> =
+  & Omit<LogLine, "event" | "fields">
+  & Partial<Pick<LogLine, "fields">>
+  & (Kind extends LogEventName ? { readonly name?: LogEventName }
+    : { readonly name: LogEventName });
+
 /** Returns the log lines of an event. The log decides which of them are written. */
 export function logLinesOf(event: AgentEvent): readonly LogLine[] {
-  const linesOf = LINES[event.kind] as (event: AgentEvent) => readonly LogLine[];
-  return linesOf(event);
+  const linesOf = LINES[event.kind] as (event: AgentEvent) => Line<string> | Line<string>[];
+  return [linesOf(event)].flat().map(({ name, fields = event, ...line }) => ({
+    event: name ?? event.kind as LogEventName,
+    ...line,
+    fields: logFields(fields),
+  }));
 }
 
 /** The log lines of every kind of event. */
-const LINES: { readonly [K in AgentEvent["kind"]]: (event: EventOf<K>) => readonly LogLine[] } = {
-  "provider-queried": ({ outcome, notes: _, ...event }) => {
-    const { provider, image, reason, detail } = event;
+const LINES: {
+  readonly [K in AgentEvent["kind"]]: (event: EventOf<K>) => Line<K> | readonly Line<K>[];
+} = {
+  "provider-queried": ({ outcome, notes: _, ...fields }) => {
+    const { provider, image, reason, detail } = fields;
     const subject = `provider ${provider} ${image}`;
     const why = `${REASON_CODES[reason]}${suffix(detail)}`;
     if (outcome !== "failed") {
-      const recovery = { subject, event: "provider-recovered" } as const;
       const message = `${image}: provider ${provider}: ${why}`;
-      return [line(`provider-${outcome}`, message, event, { recovery })];
+      const recovery = { subject, event: "provider-recovered" } as const;
+      return { name: `provider-${outcome}`, message, fields, recovery };
     }
     const message = `failed to get a credential for ${image} from provider ${provider}: ${why}; ` +
       "trying the next provider";
     const continues = reason === "plugin-backing-off";
     const problem = { subject, signature: `${reason} ${detail ?? ""}`, continues };
-    return [line("provider-failed", message, event, { problem })];
+    return { name: "provider-failed", message, fields, problem };
   },
 
-  "plugin-executed": (event) => {
-    const { provider, plugin, result, detail } = event;
-    const name = `${provider === "docker" ? "credential helper" : "plugin"} ${plugin}`;
+  "plugin-executed": ({ provider, plugin, result, detail }) => {
+    const program = `${provider === "docker" ? "credential helper" : "plugin"} ${plugin}`;
     const subject = `plugin ${provider} ${plugin}`;
     const outcome = `${result}${suffix(detail)}`;
     if (result === "success" || result === "none") {
       const recovery = { subject, event: "plugin-recovered" } as const;
-      return [line("plugin-executed", `executed ${name}: ${outcome}`, event, { recovery })];
+      return { message: `executed ${program}: ${outcome}`, recovery };
     }
-    const message = `failed to execute ${name}: ${outcome}; retrying after a backoff`;
-    return [line("plugin-failed", message, event, { problem: { subject, signature: outcome } })];
+    const message = `failed to execute ${program}: ${outcome}; retrying after a backoff`;
+    return { name: "plugin-failed", message, problem: { subject, signature: outcome } };
   },
 
-  "credential-renewed": ({ changed, ...event }) => {
-    const { provider, dueAtMs } = event;
-    const image = imageLabel(event);
+  "credential-renewed": ({ changed, ...fields }) => {
+    const { provider, dueAtMs } = fields;
+    const image = imageLabel(fields);
     const what = changed
       ? `renewed the credential of ${image} from provider ${provider}`
       : `the credential of ${image} from provider ${provider} is unchanged`;
     const message = `${what}; next renewal ${atTime(dueAtMs) ?? "when the source changes"}`;
     const recovery = { subject: `renewal ${image}`, event: "renewal-recovered" } as const;
     const name = changed ? "credential-renewed" : "credential-unchanged";
-    return [line(name, message, event, { recovery, ends: [`adopted ${image}`] })];
+    return { name, message, fields, recovery, ends: [`adopted ${image}`] };
   },
 
-  "renewal-failed": ({ expired, ...event }) => {
-    const { reason, detail, nextAttemptAtMs } = event;
-    const image = imageLabel(event);
+  "renewal-failed": ({ expired, ...fields }) => {
+    const { reason, detail, nextAttemptAtMs } = fields;
+    const image = imageLabel(fields);
     const state = expired ? "; the credential has expired and reads of its mounts fail" : "";
     const next = atTime(nextAttemptAtMs);
     const retry = next === undefined ? "" : `; retrying ${next}`;
@@ -173,20 +182,16 @@ const LINES: { readonly [K in AgentEvent["kind"]]: (event: EventOf<K>) => readon
     // Expiry is worth another line, the backoff of a plugin is not.
     const continues = reason === "plugin-backing-off" && !expired;
     const problem = { subject: `renewal ${image}`, signature, continues };
-    return [line(expired ? "credential-expired" : "renewal-failed", message, event, { problem })];
+    return { name: expired ? "credential-expired" : "renewal-failed", message, fields, problem };
   },
 
-  "registry-probed": (event) => {
-    const { host, origin, image, verdict, detail } = event;
-    const message = `verified ${origin} for ${image} against ${host}: ${verdict}, ${detail}`;
-    return [line("registry-probed", message, event)];
-  },
+  "registry-probed": ({ host, origin, image, verdict, detail }) => ({
+    message: `verified ${origin} for ${image} against ${host}: ${verdict}, ${detail}`,
+  }),
 
-  "candidate-selected": (event) => {
-    const { image, provider, origin, detail } = event;
-    const message = `selected the credential of ${provider} (${origin}) for ${image}: ${detail}`;
-    return [line("candidate-selected", message, event)];
-  },
+  "candidate-selected": ({ image, provider, origin, detail }) => ({
+    message: `selected the credential of ${provider} (${origin}) for ${image}: ${detail}`,
+  }),
 
   /** Ends the problems of the image: if it is mounted again, they are logged again immediately. */
   "credential-evicted": (event) => {
@@ -195,34 +200,29 @@ const LINES: { readonly [K in AgentEvent["kind"]]: (event: EventOf<K>) => readon
       `provider ${provider} ${event.endpoint ?? event.image}`
     );
     const message = `${image} is no longer mounted; removed its credential`;
-    const ends = [`renewal ${image}`, `adopted ${image}`, ...providers];
-    return [line("credential-evicted", message, event, { ends })];
+    return { message, ends: [`renewal ${image}`, `adopted ${image}`, ...providers] };
   },
 
   "credential-adopted": (event) => {
-    const { fingerprint, origin } = event;
     const image = imageLabel(event);
     const message =
-      `no provider has a credential for ${image}; using the one from ${origin} until a ` +
+      `no provider has a credential for ${image}; using the one from ${event.origin} until a ` +
       "provider returns one; it is not renewed";
-    const problem = { subject: `adopted ${image}`, signature: fingerprint };
-    return [line("credential-adopted", message, event, { problem })];
+    return { message, problem: { subject: `adopted ${image}`, signature: event.fingerprint } };
   },
 
-  "unapproved-host": (event) => {
-    const { daemonId, snapshotId, image, hosts, action } = event;
+  "unapproved-host": ({ daemonId, snapshotId, image, hosts, action }) => {
     const mount = `${daemonId}/${snapshotId}`;
     const message = `mount ${mount} (${image}) is configured to send its credential to ` +
       `unapproved hosts: ${hosts.join(", ")} (${action}); add them to delivery.allowed_hosts, or ` +
       "fix the configuration of that nydusd";
-    const problem = { subject: `hosts ${mount}`, signature: `${action} ${hosts.join(" ")}` };
-    return [line("unapproved-host", message, event, { problem })];
+    const signature = `${action} ${hosts.join(" ")}`;
+    return { message, problem: { subject: `hosts ${mount}`, signature } };
   },
 
   "delivery-attempted": (event) => [...deliveryLines(event), ...configFileLines(event)],
 
-  "delivery-state-changed": (event) => {
-    const { daemonId, snapshotId, image, from, to, detail } = event;
+  "delivery-state-changed": ({ daemonId, snapshotId, image, from, to, detail }) => {
     const mount = `${daemonId}/${snapshotId}`;
     const message = `mount ${mount} (${image}): delivery state changed from ${from} to ${to}` +
       suffix(detail);
@@ -230,83 +230,77 @@ const LINES: { readonly [K in AgentEvent["kind"]]: (event: EventOf<K>) => readon
     const nextStep = NEXT_STEP[to];
     if (nextStep !== undefined) {
       const problem = { subject, signature: to };
-      return [line("mount-without-credential", `${message}; ${nextStep}`, event, { problem })];
+      return { name: "mount-without-credential", message: `${message}; ${nextStep}`, problem };
     }
     // `pending` does not end a problem: the result is not known yet.
-    const ends = to === "pending" ? [] : [subject];
-    return [line("delivery-state-changed", message, event, { ends })];
+    return { message, ends: to === "pending" ? [] : [subject] };
   },
 
   /** Ends the problems of the mounts when their daemon is gone. */
-  "daemon-state-changed": (event) => {
-    const { daemonId, to, detail } = event;
+  "daemon-state-changed": ({ daemonId, to, detail }) => {
     const failing = to === "unresponsive" || to === "broken";
-    const name = failing ? "daemon-failing" : "daemon-state-changed";
     const next = failing ? "; retrying on every reconcile" : "";
-    const message = `nydusd ${daemonId} is ${to}${suffix(detail)}${next}`;
     const subjects = ["delivery", "file", "state", "hosts"].map((what) => `${what} ${daemonId}/`);
-    return [line(name, message, event, { ends: to === "gone" ? subjects : [] })];
+    const message = `nydusd ${daemonId} is ${to}${suffix(detail)}${next}`;
+    const name = failing ? "daemon-failing" : "daemon-state-changed";
+    return { name, message, ends: to === "gone" ? subjects : [] };
   },
 
-  "discovery-problem": (event) => {
-    const { source, subject, detail } = event;
-    const message = `failed to discover daemons from ${source} ${subject}: ${detail}; ` +
-      "retrying on the next reconcile";
-    const problem = { subject: `discovery ${source} ${subject}`, signature: detail };
-    return [line("discovery-problem", message, event, { problem })];
-  },
+  "discovery-problem": ({ source, subject, detail }) => ({
+    message: `failed to discover daemons from ${source} ${subject}: ${detail}; ` +
+      "retrying on the next reconcile",
+    problem: { subject: `discovery ${source} ${subject}`, signature: detail },
+  }),
 
-  "discovery-recovered": (event) => {
-    const { kind, source, subject } = event;
-    const message = `discovery from ${source} ${subject} succeeded`;
-    const recovery = { subject: `discovery ${source} ${subject}`, event: kind };
-    return [line(kind, message, event, { recovery })];
-  },
+  "discovery-recovered": ({ kind, source, subject }) => ({
+    message: `discovery from ${source} ${subject} succeeded`,
+    recovery: { subject: `discovery ${source} ${subject}`, event: kind },
+  }),
 
   /** Logged when its numbers change: most reconciles find what the previous one found. */
-  "reconcile-finished": (event) => {
-    const { images, instances, daemons } = event;
-    const message = `reconciled (daemons: ${daemons}, mounts: ${instances}, images: ${images})`;
+  "reconcile-finished": ({ images, instances, daemons }) => {
     // As letters, because a different number does not make a different signature.
     const signature = `${daemons} ${instances} ${images}`
       .replace(/\d/g, (digit) => "abcdefghij".charAt(Number(digit)));
-    const problem = { subject: "reconcile", signature };
-    return [line("reconcile-finished", message, event, { problem })];
+    const message = `reconciled (daemons: ${daemons}, mounts: ${instances}, images: ${images})`;
+    return { message, problem: { subject: "reconcile", signature } };
   },
 
-  "source-changed": (event) => [
-    line("source-changed", `${event.source} changed: ${event.path}`, event),
-  ],
+  "source-changed": ({ source, path }) => ({ message: `${source} changed: ${path}` }),
 
-  "agent-started": (event) => [line("agent-started", "started nydus-auth-agent", event)],
+  "agent-started": () => ({ message: "started nydus-auth-agent" }),
 
-  "agent-stopped": (event) => {
-    const message = `stopped after ${formatDuration(event.uptimeMs)}: ${event.reason}`;
-    return [line("agent-stopped", message, event)];
-  },
+  "agent-stopped": ({ uptimeMs, reason }) => ({
+    message: `stopped after ${formatDuration(uptimeMs)}: ${reason}`,
+  }),
 
-  "agent-failed": (event) => [line("agent-failed", event.detail, {})],
+  "agent-failed": ({ detail }) => ({ message: detail, fields: {} }),
 
-  "config-loaded": (event) => [line("config-loaded", "loaded the configuration", event)],
+  "config-loaded": () => ({ message: "loaded the configuration" }),
 
   "config-refused": (event) => {
     const problems = event.problems.map(formatProblem);
     const message = "failed to reload the configuration; the previous configuration stays in " +
       `effect: ${problems.join("; ")}`;
-    return [line("config-refused", message, { problems })];
+    return { message, fields: { problems } };
   },
 
-  "health-changed": ({ level, about, summary }) => [line(`health-${level}`, summary, { about })],
+  "health-changed": ({ level, about, summary }) => ({
+    name: `health-${level}`,
+    message: summary,
+    fields: { about },
+  }),
 
-  "warning": ({ code, text }) => {
-    const problem = { subject: `warning ${code} ${text}`, signature: "" };
-    return [line("warning", text, { code }, { problem })];
-  },
+  "warning": ({ code, text }) => ({
+    message: text,
+    fields: { code },
+    problem: { subject: `warning ${code} ${text}`, signature: "" },
+  }),
 };
 
 type DeliveryAttempted = EventOf<"delivery-attempted">;
 
-function deliveryLines({ outcome, ...event }: DeliveryAttempted): readonly LogLine[] {
+function deliveryLines({ outcome, ...event }: DeliveryAttempted): Line<"delivery-attempted">[] {
   const { daemonId, snapshotId, image } = event;
   const { kind, file } = outcome;
   const mount = `mount ${daemonId}/${snapshotId} (${image})`;
@@ -322,22 +316,23 @@ function deliveryLines({ outcome, ...event }: DeliveryAttempted): readonly LogLi
       const message = `failed to deliver the credential to ${mount}: ` +
         `${kind}${suffix(detail)}; ${next}`;
       const problem = { subject, signature: `${kind} ${detail ?? ""}` };
-      return [line("delivery-failed", message, fields, { problem })];
+      return [{ name: "delivery-failed", message, fields, problem }];
     }
     case "file-only": {
       if (file.kind === "failed") return []; // logged as a failure of the file
       const name = file.kind === "written" ? "credential-delivered" : "delivery-unchanged";
       const message = `the credential of ${mount} is only in its configuration file` +
         suffix(detail);
-      return [line(name, message, fields, { recovery })];
+      return [{ name, message, fields, recovery }];
     }
-    case "delivered": {
-      const message = `delivered the credential to ${mount}`;
-      return [line("credential-delivered", message, fields, { recovery })];
-    }
+    case "delivered":
     case "unchanged": {
-      const message = `${mount} already has the current credential`;
-      return [line("delivery-unchanged", message, fields, { recovery })];
+      const isNew = kind === "delivered";
+      const name = isNew ? "credential-delivered" : "delivery-unchanged";
+      const message = isNew
+        ? `delivered the credential to ${mount}`
+        : `${mount} already has the current credential`;
+      return [{ name, message, fields, recovery }];
     }
     default:
       return kind satisfies never;
@@ -345,22 +340,23 @@ function deliveryLines({ outcome, ...event }: DeliveryAttempted): readonly LogLi
 }
 
 /** The configuration file of the daemon fails and recovers independently of the delivery. */
-function configFileLines(event: DeliveryAttempted): readonly LogLine[] {
-  const { daemonId, snapshotId, image, outcome: { file } } = event;
+function configFileLines(
+  { daemonId, snapshotId, image, outcome: { file } }: DeliveryAttempted,
+): Line<"delivery-attempted">[] {
   const mount = `${daemonId}/${snapshotId}`;
   const subject = `file ${mount}`;
   const fields = { daemonId, snapshotId, image };
   if (file.kind === "skipped") return []; // not attempted
   if (file.kind !== "failed") {
-    const recovery = { subject, event: "config-file-recovered" } as const;
+    const name = "config-file-recovered";
     const message = `configuration file of mount ${mount}: ${file.kind}`;
-    return [line("config-file-recovered", message, fields, { recovery })];
+    return [{ name, message, fields, recovery: { subject, event: name } }];
   }
   const { detail } = file;
   const message = `failed to write the configuration file of mount ${mount} (${image}): ` +
     `${detail}; retrying`;
   const problem = { subject, signature: detail };
-  return [line("config-file-failed", message, { ...fields, detail }, { problem })];
+  return [{ name: "config-file-failed", message, fields: { ...fields, detail }, problem }];
 }
 
 /** What happens next, or what to do, for a mount without its credential. */
@@ -371,16 +367,12 @@ const NEXT_STEP: Partial<Record<DeliveryState, string>> = {
   withheld: "add its hosts to delivery.allowed_hosts",
 };
 
-/** @param about The fields of the event; `kind` and fields without a value are left out. */
-function line(
-  event: LogEventName,
-  message: string,
-  about: Readonly<Record<string, unknown>>,
-  relation: Relation = {},
-): LogLine {
-  const fields = Object.entries(about).filter(([name]) => name !== "kind").map(logField)
-    .filter(([, value]) => value !== undefined && value !== "");
-  return { event, message, fields: Object.fromEntries(fields), ...relation };
+/** Returns fields for a log line; `kind` and fields without a value are left out. */
+function logFields(fields: Readonly<Record<string, unknown>>): LogLine["fields"] {
+  return Object.fromEntries(
+    Object.entries(fields).filter(([name]) => name !== "kind").map(logField)
+      .filter(([, value]) => value !== undefined && value !== ""),
+  );
 }
 
 /** Returns a field in snake case, with times in RFC 3339 and whole milliseconds. */

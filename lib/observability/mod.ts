@@ -7,8 +7,14 @@
 import type { Hono } from "hono";
 import type { AppOptions } from "./app.ts";
 
-export { criProxyProblem, FINDING_AREAS, FINDING_CODES, imageLabel } from "./problems.ts";
-export { type HealthLevel, healthOf, HealthTracker, type HealthView } from "./health.ts";
+export { criProxyProblem, imageLabel } from "./problems.ts";
+export {
+  type HealthLevel,
+  healthOf,
+  healthSchema,
+  HealthTracker,
+  type HealthView,
+} from "./health.ts";
 export { ImageHistory, ProviderStats } from "./history.ts";
 export {
   earlierCredentialUse,
@@ -21,10 +27,10 @@ export { createLog, fanOut, type Log } from "./log.ts";
 export { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_lines.ts";
 export { AgentMetrics } from "./metrics.ts";
 export {
-  parseStatusDocument,
-  statusDocument,
-  type StatusReply,
+  documentSchema,
+  type NodeStatus,
   withTextTimes,
+  withTimesInMs,
 } from "./status_document.ts";
 export { redact, redactText } from "./redact.ts";
 

@@ -3,7 +3,6 @@ import {
   type CriProxyStatus,
   type DaemonStatus,
   defined,
-  type DiscoveryProblem,
   formatDuration,
   type ImageStatus,
   type InstanceStatus,
@@ -196,7 +195,9 @@ function watchProblem({ subject, reason, detail }: StaleWatch): PlacedProblem {
   };
 }
 
-function discoveryProblem({ source, subject, detail }: DiscoveryProblem): PlacedProblem {
+function discoveryProblem(
+  { source, subject, detail }: AgentStatus["problems"][number],
+): PlacedProblem {
   return {
     code: "discovery-failed",
     cause: `discovery ${source} ${subject}`,
@@ -484,7 +485,8 @@ function daemonProblem({ id, pid, state, stateDetail }: DaemonStatus): PlacedPro
   };
 }
 
-const RANK = { critical: 0, warning: 1 } as const;
+/** The levels of health, the worst first. */
+export const RANK = { critical: 0, warning: 1, ok: 2 } as const;
 
 /** Compares by severity, the worst first. */
 export function bySeverity(

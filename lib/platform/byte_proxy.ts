@@ -1,5 +1,5 @@
 import { tryClose } from "./files.ts";
-import { bindUnix, type BoundSocket } from "./listeners.ts";
+import { acceptAll, bindUnix, type BoundSocket } from "./listeners.ts";
 
 /** Observes one connection. Must not throw, keep a chunk or modify it. */
 export interface ByteReader {
@@ -28,7 +28,6 @@ export interface ByteProxyOptions {
 }
 
 const CHUNK_BYTES = 64 * 1024;
-const MAX_CONNECTIONS = 1_024;
 
 /**
  * Serves a unix socket by copying all bytes to an upstream socket and back. A chunk is written
@@ -41,15 +40,20 @@ export async function serveByteProxy(options: ByteProxyOptions): Promise<BytePro
   return new ByteProxy(await bindUnix(options.path), options);
 }
 
+/** A client and the upstream connection that serves it. */
+interface Pair {
+  readonly client: Deno.UnixConn;
+  server?: Deno.UnixConn;
+  reader?: ByteReader;
+}
+
 /** A proxy that runs until it is disposed. */
 export class ByteProxy implements AsyncDisposable {
   readonly #bound: BoundSocket;
   readonly #options: ByteProxyOptions;
+  readonly #stopping = new AbortController();
   readonly #accepting: Promise<void>;
-  /** Both ends of every open connection. */
-  readonly #open = new Set<Deno.UnixConn>();
-  readonly #readers = new Set<ByteReader>();
-  readonly #pairs = new Set<Promise<void>>();
+  readonly #pairs = new Map<Pair, Promise<void>>();
   #connections = 0;
   #refusedConnections = 0;
   #bytesFromClients = 0;
@@ -60,13 +64,14 @@ export class ByteProxy implements AsyncDisposable {
   constructor(bound: BoundSocket, options: ByteProxyOptions) {
     this.#bound = bound;
     this.#options = options;
-    this.#accepting = this.#acceptAll();
+    const admit = (client: Deno.UnixConn) => this.#admit(client);
+    this.#accepting = acceptAll(bound.listener, admit, this.#stopping);
   }
 
   /** Returns counters since the start; refused connections were closed immediately. */
   counts() {
     return {
-      openConnections: Math.ceil(this.#open.size / 2),
+      openConnections: this.#pairs.size,
       connections: this.#connections,
       refusedConnections: this.#refusedConnections,
       bytesFromClients: this.#bytesFromClients,
@@ -76,69 +81,49 @@ export class ByteProxy implements AsyncDisposable {
 
   /** Whether no call is in flight and no write is pending. */
   isIdle(): boolean {
-    return this.#writes === 0 && this.#readers.values().every((one) => one.callsInFlight === 0);
+    return this.#writes === 0 && this.#pairs.keys().every(({ reader }) => !reader?.callsInFlight);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping.abort();
     this.#bound.listener.close();
-    for (const connection of this.#open) tryClose(connection);
+    for (const pair of this.#pairs.keys()) closeBoth(pair);
     await this.#bound.remove();
     await this.#accepting;
+    await Promise.all(this.#pairs.values());
   }
 
-  async #acceptAll(): Promise<void> {
-    const { maxConnections = MAX_CONNECTIONS } = this.#options;
-    while (true) {
-      let client: Deno.UnixConn;
-      try {
-        client = await this.#bound.listener.accept();
-      } catch (error) {
-        if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
-          break;
-        }
-        await new Promise((resolve) => setTimeout(resolve, 50)); // possibly out of descriptors
-        continue;
-      }
-      this.#connections++;
-      if (this.#pairs.size >= maxConnections) {
-        this.#refusedConnections++;
-        tryClose(client);
-        continue;
-      }
-      const pair = this.#joinPair(client).finally(() => this.#pairs.delete(pair));
-      this.#pairs.add(pair);
+  #admit(client: Deno.UnixConn): void {
+    this.#connections++;
+    if (this.#pairs.size >= (this.#options.maxConnections ?? 1_024)) {
+      this.#refusedConnections++;
+      return tryClose(client);
     }
-    await Promise.all(this.#pairs);
+    const pair = { client };
+    this.#pairs.set(pair, this.#join(pair).finally(() => this.#pairs.delete(pair)));
   }
 
   /** Connects a client to the upstream, until both directions are closed. */
-  async #joinPair(client: Deno.UnixConn): Promise<void> {
-    const { upstream, reader } = this.#options;
-    this.#open.add(client);
-    let server: Deno.UnixConn | undefined;
+  async #join(pair: Pair): Promise<void> {
     try {
-      server = await Deno.connect({ transport: "unix", path: upstream });
-      this.#open.add(server);
-      const observer = reader();
-      this.#readers.add(observer);
+      const { client } = pair;
+      const server = await Deno.connect({ transport: "unix", path: this.#options.upstream });
+      pair.server = server;
+      const reader = pair.reader = this.#options.reader();
       const up = this.#copy(client, server, (chunk) => {
         this.#bytesFromClients += chunk.length;
-        observer.fromClient(chunk);
-      }, () => observer.clientEnded());
+        reader.fromClient(chunk);
+      }, () => reader.clientEnded());
       const down = this.#copy(server, client, (chunk) => {
         this.#bytesFromServer += chunk.length;
-        observer.fromServer(chunk);
+        reader.fromServer(chunk);
       });
       await Promise.all([up, down]);
-      observer.closed();
-      this.#readers.delete(observer);
+      reader.closed();
     } catch {
-      if (server === undefined) this.#refusedConnections++; // the upstream is unreachable
+      this.#refusedConnections++; // the upstream is unreachable
     } finally {
-      for (const connection of server === undefined ? [client] : [client, server]) {
-        this.#open.delete(connection);
-        tryClose(connection);
-      }
+      closeBoth(pair);
     }
   }
 
@@ -175,4 +160,9 @@ export class ByteProxy implements AsyncDisposable {
       tryClose(to);
     }
   }
+}
+
+function closeBoth({ client, server }: Pair): void {
+  tryClose(client);
+  tryClose(server);
 }

@@ -1,13 +1,8 @@
-import type { Clock } from "../model/mod.ts";
+import { AgentError, type Clock, messageOf } from "../model/mod.ts";
 import { systemReason, tryClose } from "./files.ts";
 import { systemClock } from "./host.ts";
-import {
-  bodyFraming,
-  type ByteSource,
-  HttpMessageError,
-  MessageReader,
-  writeHead,
-} from "./http1.ts";
+import { bodyFraming, HttpMessageError, MessageReader, writeHead } from "./http1.ts";
+import { acceptAll, bindUnix } from "./listeners.ts";
 
 /** Limits of a request. */
 const MAX_REQUEST_HEAD_BYTES = 16_384;
@@ -16,12 +11,8 @@ const MAX_TARGET_LENGTH = 8_192;
 const MAX_BODY_BYTES = 65_536;
 
 /** A request that was read completely. */
-export interface HttpRequest {
-  readonly method: string;
-  /** Path and query, starting with a slash. */
-  readonly target: string;
-  readonly headers: Headers;
-  readonly body: Uint8Array<ArrayBuffer>;
+export interface ReceivedRequest {
+  readonly request: Request;
   /** Whether the client may send another request over this connection. */
   readonly keepAlive: boolean;
 }
@@ -42,44 +33,35 @@ const HOST = /^[A-Za-z0-9.\-_:[\]]*$/;
 const PREFACE = "PRI * HTTP/2.0";
 
 /**
- * Reads HTTP/1.0 and HTTP/1.1 requests from a connection, one after another. Rejects everything that
- * two readers could interpret differently (RFC 9112, section 11.2).
+ * Reads an HTTP/1.0 or HTTP/1.1 request. Rejects everything that two readers could interpret
+ * differently (RFC 9112, section 11.2). Resolves to undefined if the stream ends first, and for
+ * HTTP/2.
+ *
+ * @param reader A strict reader.
+ * @throws {RequestError} if the request is malformed or exceeds a limit.
  */
-export class HttpRequestReader {
-  readonly #reader: MessageReader;
-
-  constructor(source: ByteSource) {
-    this.#reader = new MessageReader(source, { strict: true });
-  }
-
-  /** Waits for the first byte of a request. Resolves to false at the end of the stream. */
-  begin(): Promise<boolean> {
-    return this.#reader.begin();
-  }
-
-  /**
-   * Reads a request. Resolves to undefined if the stream ends first, and for HTTP/2.
-   *
-   * @throws {RequestError} if the request is malformed or exceeds a limit.
-   */
-  async next(onHead: () => void = () => {}): Promise<HttpRequest | undefined> {
-    let hasHead = false;
-    try {
-      const message = await this.#reader.head({
-        maxBytes: MAX_REQUEST_HEAD_BYTES,
-        maxFields: MAX_HEADERS,
-      });
-      if (message === undefined || message.startLine === PREFACE) return undefined;
-      const { framing, ...head } = parseHead(message.startLine, new Headers([...message.headers]));
-      hasHead = true;
-      onHead();
-      return { ...head, body: await this.#reader.wholeBody(framing, MAX_BODY_BYTES) };
-    } catch (error) {
-      if (!(error instanceof HttpMessageError)) throw error;
-      if (error.reason === "incomplete") return undefined;
-      if (error.reason === "too-large") throw new RequestError(413);
-      throw new RequestError(error.reason === "too-long" && !hasHead ? 431 : 400);
-    }
+export async function readRequest(
+  reader: MessageReader,
+  onHead: () => void = () => {},
+): Promise<ReceivedRequest | undefined> {
+  let hasHead = false;
+  try {
+    const limits = { maxBytes: MAX_REQUEST_HEAD_BYTES, maxFields: MAX_HEADERS };
+    const message = await reader.head(limits);
+    if (message === undefined || message.startLine === PREFACE) return undefined;
+    const headers = new Headers([...message.headers]);
+    const { method, url, keepAlive, framing } = parseHead(message.startLine, headers);
+    hasHead = true;
+    onHead();
+    const body = await reader.wholeBody(framing, MAX_BODY_BYTES);
+    const hasBody = method !== "GET" && method !== "HEAD" && body.length > 0;
+    return { request: new Request(url, { method, headers, ...(hasBody && { body }) }), keepAlive };
+  } catch (error) {
+    if (error instanceof TypeError) throw new RequestError(400); // from `Request`
+    if (!(error instanceof HttpMessageError)) throw error;
+    if (error.reason === "incomplete") return undefined;
+    if (error.reason === "too-large") throw new RequestError(413);
+    throw new RequestError(error.reason === "too-long" && !hasHead ? 431 : 400);
   }
 }
 
@@ -103,22 +85,7 @@ function parseHead(startLine: string, headers: Headers) {
   if (coding !== null && (headers.has("content-length") || !isHttp11)) throw new RequestError(400);
   if (coding !== null && coding.toLowerCase() !== "chunked") throw new RequestError(501);
   const framing = bodyFraming(new Map(headers), { unmarked: "none" });
-  return { method, target: path, headers, keepAlive, framing };
-}
-
-/**
- * Converts a request for a handler.
- *
- * @throws {RequestError} 400 for requests that `Request` does not accept.
- */
-function requestOf({ method, target, headers, body }: HttpRequest): Request {
-  try {
-    const url = `http://${headers.get("host") || "localhost"}${target}`;
-    const hasBody = method !== "GET" && method !== "HEAD" && body.length > 0;
-    return new Request(url, { method, headers, ...(hasBody && { body }) });
-  } catch {
-    throw new RequestError(400);
-  }
+  return { method, url: `http://${host || "localhost"}${path}`, keepAlive, framing };
 }
 
 /** Returns the head of a response; the body has to match `content-length`. */
@@ -168,9 +135,6 @@ const EVICTABLE_AFTER_MS = 500;
 const WRITE_BYTES = 65_536;
 const MAX_LINGER_BYTES = 262_144;
 const CHECK_EVERY_MS = 500;
-const ACCEPT_PAUSE_MS = 100;
-/** Consecutive failures of `accept` after which the listener is reopened. */
-const REOPEN_AFTER = 10;
 /** Time for requests in progress when the server stops. */
 const DRAIN_MS = 1_500;
 
@@ -229,33 +193,36 @@ type Listener = Deno.TcpListener | Deno.UnixListener;
  *   descriptors may stay open until the client reads or leaves. They do not count as connections.
  */
 export class HttpServer implements AsyncDisposable {
-  readonly #open: () => Promise<Listener>;
+  readonly #listener: Listener;
   readonly #handler: Handler;
   readonly #maxConnections: number;
   readonly #clock: Clock;
-  readonly #warn: (text: string) => void;
   readonly #clients = new Map<Client, Promise<void>>();
   readonly #large = new Set<Client>();
   readonly #stopping = new AbortController();
   #waitingForLarge: (() => void)[] = [];
-  #listener: Listener;
   #checking = false;
-  #accepting: Promise<void>;
+  readonly #accepting: Promise<void>;
 
-  /** @param open Opens a new listener after a failure. */
   constructor(
     listener: Listener,
-    open: () => Promise<Listener>,
     handler: Handler,
-    options: HttpServerOptions = {},
+    { maxConnections = MAX_CONNECTIONS, clock = systemClock, warn = () => {} }: HttpServerOptions =
+      {},
   ) {
     this.#listener = listener;
-    this.#open = open;
     this.#handler = handler;
-    this.#maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
-    this.#clock = options.clock ?? systemClock;
-    this.#warn = options.warn ?? (() => {});
-    this.#accepting = this.#acceptAll();
+    this.#maxConnections = maxConnections;
+    this.#clock = clock;
+    this.#accepting = acceptAll<Connection>(listener, (connection) => this.#admit(connection), {
+      signal: this.#stopping.signal,
+      clock,
+      failed: (error, failures) => {
+        const reason = systemReason(error);
+        if (failures === 0) warn(`failed to accept connections: ${reason}; retrying`);
+        this.#evict([...this.#clients.keys()]); // closing an idle client frees a descriptor
+      },
+    });
   }
 
   /** Stops accepting, gives requests in progress a short time to finish, and closes everything. */
@@ -274,37 +241,6 @@ export class HttpServer implements AsyncDisposable {
     const ending = [...this.#clients].filter(([client]) => isWaiting(client));
     for (const client of this.#clients.keys()) this.#close(client);
     await Promise.all(ending.map(([, loop]) => loop));
-  }
-
-  async #acceptAll(): Promise<void> {
-    const { signal } = this.#stopping;
-    let failures = 0;
-    while (!signal.aborted) {
-      try {
-        const connection = await this.#listener.accept();
-        failures = 0;
-        this.#admit(connection);
-      } catch (error) {
-        if (signal.aborted) return;
-        if (failures++ === 0) {
-          this.#warn(`failed to accept connections: ${systemReason(error)}; retrying`);
-        }
-        // Closing an idle client frees a descriptor.
-        this.#evict([...this.#clients.keys()]);
-        await this.#clock.sleep(ACCEPT_PAUSE_MS, { signal }).catch(() => {});
-        if (!signal.aborted && failures % REOPEN_AFTER === 0) await this.#reopen();
-      }
-    }
-  }
-
-  async #reopen(): Promise<void> {
-    tryClose(this.#listener);
-    try {
-      this.#listener = await this.#open();
-      if (this.#stopping.signal.aborted) tryClose(this.#listener);
-    } catch {
-      // accept() fails on the closed listener, so this is tried again.
-    }
   }
 
   #admit(connection: Connection): void {
@@ -382,17 +318,18 @@ export class HttpServer implements AsyncDisposable {
 
   async #serve(client: Client): Promise<void> {
     const { connection } = client;
-    const reader = new HttpRequestReader(connection);
+    const reader = new MessageReader(connection, { strict: true });
     try {
       for (let isReusable = true; isReusable && !client.closed;) {
         this.#enter(client, "idle");
         if (!await reader.begin()) return;
         this.#enter(client, "head");
-        const request = await reader.next(() => this.#enter(client, "body"));
-        if (request === undefined) return;
+        const received = await readRequest(reader, () => this.#enter(client, "body"));
+        if (received === undefined) return;
         this.#enter(client, "handler");
+        const { request } = received;
         const response = await this.#respond(request);
-        const keepAlive = request.keepAlive && !this.#stopping.signal.aborted;
+        const keepAlive = received.keepAlive && !this.#stopping.signal.aborted;
         isReusable = await this.#send(client, response, keepAlive, request.method === "HEAD");
       }
     } catch (error) {
@@ -402,12 +339,12 @@ export class HttpServer implements AsyncDisposable {
     if (!client.closed) await this.#linger(client);
   }
 
-  async #respond(request: HttpRequest): Promise<Response> {
+  async #respond(request: Request): Promise<Response> {
     try {
-      return await this.#handler(requestOf(request));
-    } catch (error) {
+      return await this.#handler(request);
+    } catch {
       // Handlers respond to their own errors; anything else is not shown to clients.
-      return new Response(null, { status: error instanceof RequestError ? error.status : 500 });
+      return new Response(null, { status: 500 });
     }
   }
 
@@ -483,4 +420,59 @@ export class HttpServer implements AsyncDisposable {
       read += count;
     }
   }
+}
+
+/**
+ * Serves HTTP on an address until it is disposed, within the limits of {@linkcode HttpServer}.
+ * Returns the actual port, also if port 0 was requested.
+ *
+ * @throws {AgentError} `io` if it cannot listen on the address.
+ */
+export function listenTcp(
+  { hostname, port }: { readonly hostname: string; readonly port: number },
+  handler: Handler,
+  options: HttpServerOptions = {},
+): AsyncDisposable & { readonly port: number } {
+  try {
+    const listener = Deno.listen({ hostname, port });
+    const server = new HttpServer(listener, handler, options);
+    const stop = () => server[Symbol.asyncDispose]();
+    return { port: listener.addr.port, [Symbol.asyncDispose]: stop };
+  } catch (error) {
+    const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+    throw addressError(`${host}:${port}`, error);
+  }
+}
+
+function addressError(address: string, error: unknown): AgentError {
+  const remedy = "choose another address in server.address";
+  const reason = error instanceof Deno.errors.AddrInUse
+    ? `the port is in use by another process; stop it, or ${remedy}`
+    : error instanceof Deno.errors.AddrNotAvailable
+    ? `this machine does not have this address; ${remedy}`
+    : error instanceof Deno.errors.PermissionDenied
+    ? `permission denied; ports below 1024 are privileged: grant the capability, or ${remedy}`
+    : `${messageOf(error)}; ${remedy}`;
+  return new AgentError("io", `failed to listen on ${address}: ${reason}`, { cause: error });
+}
+
+/**
+ * Serves HTTP on a unix socket until it is disposed, within the limits of {@linkcode HttpServer}. A
+ * socket that a previous process left is replaced. Members of the group `gid` may connect, too.
+ *
+ * @throws {AgentError} `io` if the socket cannot be created, or another process listens on it.
+ */
+export async function listenUnix(
+  path: string,
+  handler: Handler,
+  { gid, ...options }: HttpServerOptions & { readonly gid?: number } = {},
+): Promise<AsyncDisposable> {
+  const bound = await bindUnix(path, gid);
+  const server = new HttpServer(bound.listener, handler, options);
+  return {
+    async [Symbol.asyncDispose]() {
+      await bound.remove();
+      await server[Symbol.asyncDispose]();
+    },
+  };
 }

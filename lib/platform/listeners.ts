@@ -1,64 +1,36 @@
 import { basename, dirname, join } from "@std/path";
-import { AgentError, messageOf } from "../model/mod.ts";
-import { type Handler, HttpServer, type HttpServerOptions } from "./http_server.ts";
+import { AgentError, type Clock, messageOf } from "../model/mod.ts";
+import { systemClock } from "./host.ts";
 
 const PRIVATE = 0o600;
+const ACCEPT_PAUSE_MS = 100;
 
-/**
- * Serves HTTP on an address until it is disposed, within the limits of {@linkcode HttpServer}.
- * Returns the actual port, also if port 0 was requested.
- *
- * @throws {AgentError} `io` if it cannot listen on the address.
- */
-export function listenTcp(
-  { hostname, port }: { readonly hostname: string; readonly port: number },
-  handler: Handler,
-  options: HttpServerOptions = {},
-): AsyncDisposable & { readonly port: number } {
-  try {
-    const listener = Deno.listen({ hostname, port });
-    const { addr } = listener;
-    const reopen = () => Promise.resolve(Deno.listen({ hostname, port: addr.port }));
-    const server = new HttpServer(listener, reopen, handler, options);
-    return { port: addr.port, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
-  } catch (error) {
-    const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-    throw addressError(`${host}:${port}`, error);
+/** Options of {@linkcode acceptAll}. */
+interface AcceptOptions {
+  readonly signal: AbortSignal;
+  /** @default {systemClock} */
+  readonly clock?: Clock;
+  /** Called for each failure, with the number of those before it since the last connection. */
+  readonly failed?: (error: unknown, failures: number) => void;
+}
+
+/** Accepts connections until `signal` aborts. Retries after a failure, such as EMFILE. */
+export async function acceptAll<T>(
+  listener: { accept(): Promise<T> },
+  admit: (connection: T) => void,
+  { signal, clock = systemClock, failed = () => {} }: AcceptOptions,
+): Promise<void> {
+  let failures = 0;
+  while (!signal.aborted) {
+    try {
+      admit(await listener.accept());
+      failures = 0;
+    } catch (error) {
+      if (signal.aborted) return;
+      failed(error, failures++);
+      await clock.sleep(ACCEPT_PAUSE_MS, { signal }).catch(() => {});
+    }
   }
-}
-
-function addressError(address: string, error: unknown): AgentError {
-  const remedy = "choose another address in server.address";
-  const reason = error instanceof Deno.errors.AddrInUse
-    ? `the port is in use by another program; stop it, or ${remedy}`
-    : error instanceof Deno.errors.AddrNotAvailable
-    ? `this machine does not have this address; ${remedy}`
-    : error instanceof Deno.errors.PermissionDenied
-    ? `permission denied; ports below 1024 are privileged: grant the capability, or ${remedy}`
-    : `${messageOf(error)}; ${remedy}`;
-  return new AgentError("io", `failed to listen on ${address}: ${reason}`, { cause: error });
-}
-
-/**
- * Serves HTTP on a unix socket until it is disposed, within the limits of {@linkcode HttpServer}. A
- * socket that a previous process left is replaced. Members of the group `gid` may connect, too.
- *
- * @throws {AgentError} `io` if the socket cannot be created, or another process listens on it.
- */
-export async function listenUnix(
-  path: string,
-  handler: Handler,
-  { gid, ...options }: HttpServerOptions & { readonly gid?: number } = {},
-): Promise<AsyncDisposable> {
-  let bound = await bindUnix(path, gid);
-  const reopen = async () => (bound = await bindUnix(path, gid)).listener;
-  const server = new HttpServer(bound.listener, reopen, handler, options);
-  return {
-    async [Symbol.asyncDispose]() {
-      await bound.remove();
-      await server[Symbol.asyncDispose]();
-    },
-  };
 }
 
 /** A listener on a unix socket. */

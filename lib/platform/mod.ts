@@ -24,9 +24,9 @@ export {
   systemHost,
   systemRandom,
 } from "./host.ts";
-export type { Handler } from "./http_server.ts";
+export { type Handler, listenTcp, listenUnix } from "./http_server.ts";
 export { createKubeHttp, createRegistryHttp } from "./https_clients.ts";
-export { listensOn, listenTcp, listenUnix } from "./listeners.ts";
+export { listensOn } from "./listeners.ts";
 export { createNotifier, type Notifier } from "./notify.ts";
 export { createNydusdApi, createSnapshotterApi } from "./nydus_api.ts";
 export { systemProcessRunner } from "./process.ts";

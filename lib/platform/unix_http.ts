@@ -14,9 +14,9 @@ const MAX_BYTES = 16 * 1024 * 1024;
 const MAX_CONNECTIONS = 2;
 /** Time after the end of a connection in which an exiting process closes its listener. */
 const EXIT_MS = 50;
-/** Idle connections to all sockets; above that, the least recently used ones are closed. */
-const MAX_IDLE = 256;
-/** Deadlines are checked this often while a request is in flight. */
+/** Sockets whose connections are kept open: more than a node has daemons. */
+const MAX_IDLE_PEERS = 128;
+/** Deadlines are checked this often. */
 const DEADLINE_CHECK_MS = 800;
 
 const HEADERS = [["Host", "localhost"]] as const;
@@ -45,31 +45,21 @@ class Peer {
 /** A request until its caller has a result. */
 interface Call {
   readonly request: UnixHttpRequest;
-  readonly deadlineMs: number;
   /** The connection that it uses. */
   connection?: ClientConnection;
+  /** Whether the head of a response has arrived. */
+  isAnswered: boolean;
   isCancelled: boolean;
-  cancel(): void;
-}
-
-/** A result, and whether the connection failed before a response arrived. */
-interface Attempt {
-  readonly result: UnixHttpResult;
-  readonly isUnanswered?: boolean;
 }
 
 /**
  * Invariants: a connection is idle or belongs to exactly one call; one that failed, or delivered
- * an error status, is closed and never idle; at most `MAX_CONNECTIONS` calls of a socket run. The
- * timer for everything periodic serves the deadlines: one that is cleared still wakes the process.
+ * an error status, is closed and never idle; at most `MAX_CONNECTIONS` calls of a socket run.
  */
 class PooledUnixHttp implements UnixHttp {
   readonly #peers = new Map<string, Peer>();
-  readonly #calls = new Set<Call>();
   readonly #exited: UnixHttpOptions["exited"];
   readonly #disposed = new AbortController();
-  #timer: Disposable | undefined;
-  #idleCount = 0;
 
   constructor({ exited }: UnixHttpOptions) {
     this.#exited = exited;
@@ -79,81 +69,73 @@ class PooledUnixHttp implements UnixHttp {
     signal?.throwIfAborted();
     const { socketPath, timeoutMs } = request;
     const peer = this.#peers.get(socketPath) ?? new Peer();
-    this.#peers.delete(socketPath);
-    this.#peers.set(socketPath, peer); // moves it to the end: the first is least recently used
+    this.#peers.set(socketPath, peer);
+    const call: Call = { request, isAnswered: false, isCancelled: false };
     const cancelled = Promise.withResolvers<UnixHttpResult>();
-    const call: Call = {
-      request,
-      deadlineMs: performance.now() + timeoutMs,
-      isCancelled: false,
-      cancel() {
-        call.isCancelled = true;
-        call.connection?.close();
-        cancelled.resolve({ kind: "timed-out" });
-      },
+    const cancel = () => {
+      call.isCancelled = true;
+      call.connection?.close();
+      cancelled.resolve({ kind: "timed-out" });
     };
+    // A timer of its own would wake an idle process again, although it is cleared.
+    const deadlineMs = performance.now() + timeoutMs;
+    const timer = systemClock.every(DEADLINE_CHECK_MS, () => {
+      if (performance.now() >= deadlineMs) cancel();
+    });
+    signal?.addEventListener("abort", cancel);
     peer.pending++;
-    this.#calls.add(call);
-    this.#timer ??= systemClock.every(DEADLINE_CHECK_MS, this.#cancelLate);
-    signal?.addEventListener("abort", call.cancel);
     try {
       const work = peer.semaphore.run(() => this.#run(peer, call));
       const result = await Promise.race([work, cancelled.promise]);
       signal?.throwIfAborted();
       return result;
     } finally {
-      signal?.removeEventListener("abort", call.cancel);
-      this.#calls.delete(call);
-      if (this.#calls.size === 0) {
-        this.#timer?.[Symbol.dispose]();
-        this.#timer = undefined;
-      }
+      timer[Symbol.dispose]();
+      signal?.removeEventListener("abort", cancel);
       peer.pending--;
-      this.#tidy(socketPath, peer);
+      this.#forgetUnused(socketPath, peer);
     }
   }
 
   [Symbol.dispose](): void {
     this.#disposed.abort();
-    for (const peer of this.#peers.values()) this.#closeIdle(peer);
+    for (const { idle } of this.#peers.values()) {
+      for (const connection of idle.splice(0)) connection.close();
+    }
     this.#peers.clear();
   }
-
-  readonly #cancelLate = (): void => {
-    const nowMs = performance.now();
-    for (const call of this.#calls) if (nowMs >= call.deadlineMs) call.cancel();
-  };
 
   async #run(peer: Peer, call: Call): Promise<UnixHttpResult> {
     if (call.isCancelled) return { kind: "timed-out" };
     const idle = peer.idle.pop();
     if (idle !== undefined) {
-      this.#idleCount--;
-      const { result, isUnanswered } = await this.#exchange(peer, idle, call);
+      const result = await this.#exchange(peer, idle, call);
       // The peer may have closed the idle connection: idempotent requests are retried on a new one.
-      if (!isUnanswered || call.isCancelled || call.request.method === "POST") return result;
+      if (call.isAnswered || call.isCancelled || call.request.method === "POST") return result;
     }
     const opened = await connect(call.request.socketPath);
     if (!(opened instanceof ClientConnection)) return opened;
-    return (await this.#exchange(peer, opened, call)).result;
+    return await this.#exchange(peer, opened, call);
   }
 
-  async #exchange(peer: Peer, connection: ClientConnection, call: Call): Promise<Attempt> {
+  async #exchange(peer: Peer, connection: ClientConnection, call: Call): Promise<UnixHttpResult> {
     const { socketPath, method, path, body, maxBytes = MAX_BYTES } = call.request;
     call.connection = connection;
-    let isUnanswered = true;
     let isReusable = false;
     try {
-      if (call.isCancelled) return { result: { kind: "timed-out" } };
+      if (call.isCancelled) return { kind: "timed-out" };
       const headers = body === undefined ? HEADERS : HEADERS_OF_JSON;
       const response = await connection.send({ method, target: path, headers, body });
-      isUnanswered = false;
+      call.isAnswered = true;
       const bytes = await connection.reader.wholeBody(response.framing, maxBytes);
       // After an error status the peer may still be processing the request.
       isReusable = response.keepAlive && response.status < 300 &&
         !connection.reader.hasBufferedBytes && !call.isCancelled;
-      const text = new Secret(decoder.decode(bytes));
-      return { result: { kind: "answered", status: response.status, body: text } };
+      return {
+        kind: "answered",
+        status: response.status,
+        body: new Secret(decoder.decode(bytes)),
+      };
     } catch (error) {
       const reason = error instanceof HttpMessageError ? error.reason : "incomplete";
       const detail = reason === "incomplete"
@@ -161,24 +143,23 @@ class PooledUnixHttp implements UnixHttp {
         : reason === "too-large"
         ? `the response is larger than ${maxBytes} bytes`
         : "the response is not HTTP";
-      return { result: broken(detail), isUnanswered };
+      return broken(detail);
     } finally {
       delete call.connection;
-      if (isReusable) this.#keep(socketPath, peer, connection);
+      const canKeep = this.#peers.size <= MAX_IDLE_PEERS && !this.#disposed.signal.aborted;
+      if (isReusable && canKeep) this.#keep(socketPath, peer, connection);
       else connection.close();
     }
   }
 
   #keep(socketPath: string, peer: Peer, connection: ClientConnection): void {
     peer.idle.push(connection);
-    this.#idleCount++;
     connection.idle(() => {
       const at = peer.idle.indexOf(connection);
       if (at < 0) return; // in use again
       peer.idle.splice(at, 1);
-      this.#idleCount--;
       connection.close();
-      this.#tidy(socketPath, peer);
+      this.#forgetUnused(socketPath, peer);
       this.#reportExit(socketPath, peer).catch(() => {}); // rejects only when disposed
     });
   }
@@ -193,19 +174,9 @@ class PooledUnixHttp implements UnixHttp {
     if (opened.kind === "no-socket" || opened.kind === "no-listener") this.#exited(socketPath);
   }
 
-  #tidy(socketPath: string, peer: Peer): void {
-    if (this.#peers.get(socketPath) !== peer) return this.#closeIdle(peer); // disposed meanwhile
-    if (peer.pending + peer.idle.length === 0) this.#peers.delete(socketPath);
-    for (const [path, each] of this.#peers) {
-      if (this.#idleCount <= MAX_IDLE) break;
-      this.#closeIdle(each);
-      if (each.pending === 0) this.#peers.delete(path);
-    }
-  }
-
-  #closeIdle({ idle }: Peer): void {
-    this.#idleCount -= idle.length;
-    for (const connection of idle.splice(0)) connection.close();
+  #forgetUnused(socketPath: string, peer: Peer): void {
+    const isUsed = peer.pending + peer.idle.length > 0;
+    if (!isUsed && this.#peers.get(socketPath) === peer) this.#peers.delete(socketPath);
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * The provider chain, with the providers that have their credentials in memory: pull labels, pushed
- * credentials and CRI pulls. The other providers are in the packages below.
+ * The provider chain and its providers. `program` executes plugins and helpers, with cache and
+ * backoff; `docker`, `exec_plugin` and `kubernetes` are the sources of the same names.
  *
  * @module
  */
@@ -16,3 +16,24 @@ export {
   PushedCredentials,
   type PushTarget,
 } from "./memory_providers.ts";
+export { CredentialHelpers, type CredentialHelpersOptions } from "./docker/credential_helper.ts";
+export {
+  credentialsOf,
+  type DockerConfig,
+  dockerServer,
+  findAuth,
+  parseDockerConfig,
+} from "./docker/docker_config.ts";
+export { DockerProvider } from "./docker/docker_provider.ts";
+export { KubeletProvider, type ReloadOutcome } from "./exec_plugin/kubelet_provider.ts";
+export { lintPlugins } from "./exec_plugin/provider_config.ts";
+export { readPluginResponse } from "./exec_plugin/plugin.ts";
+export {
+  openProviderConfig,
+  type PluginDefinition,
+  providerConfigPaths,
+  type ProviderConfigReading,
+  readProviderConfig,
+} from "./exec_plugin/provider_config.ts";
+export { Kube } from "./kubernetes/kube.ts";
+export { CALLED_BY_AGENT, MAX_STDOUT_BYTES, processProblem } from "./program/execution.ts";

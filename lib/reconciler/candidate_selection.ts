@@ -18,7 +18,7 @@ import {
   type SelectionRequest,
 } from "../verification/mod.ts";
 import type { Renewal, StoreEntry } from "../credentials/mod.ts";
-import type { RenewalContext, Selector } from "./context.ts";
+import type { RenewalContext } from "./context.ts";
 import { candidateInNydusd, decodeCurrentAuth, type Mount } from "./mounts.ts";
 
 /** What to do with a resolution: use a new credential, or keep the current one. */
@@ -36,8 +36,6 @@ interface DecisionOptions extends CallOptions {
   readonly resolve: (all: boolean, change?: Partial<CredentialRequest>) => Promise<Resolution>;
   /** Reads with the current credential fail. */
   readonly readsRefused: boolean;
-  /** Wall time of the request: candidates fetched earlier come from a cache. */
-  readonly requestedAtMs: number;
 }
 
 /**
@@ -50,13 +48,12 @@ export async function resolveEntry(
   options: DecisionOptions,
 ): Promise<{ readonly resolution: Resolution; readonly decision?: Decision }> {
   const { readsRefused, resolve } = options;
+  const requestedAtMs = context.clock.wallMs();
   const resolution = await resolve(readsRefused);
   const { winner } = resolution;
   if (winner === undefined) return { resolution };
   const { provider, candidates: [candidate] } = winner;
   const first = { kind: "use", provider, candidate } as const;
-  const { selector } = context;
-  if (selector === undefined) return { resolution, decision: first };
   const mounts = context.mounts.of(subjectKey(entry.image));
   const inUse = candidateInUse(context, entry);
   const offered = candidatesOf(resolution);
@@ -72,7 +69,7 @@ export async function resolveEntry(
   }
   const target = probeTargetOf(entry.image, mounts);
   const request = defined({ image: entry.image, target, readsRefused, offered, inUse });
-  const selection = await select(selector, request, options);
+  const selection = await select(context.selector, request, requestedAtMs, options);
   return { resolution, decision: decisionOf(entry, selection, context.observer) };
 }
 
@@ -97,11 +94,16 @@ export function candidateInUse(
   return { provider: "adopted", candidate, proven };
 }
 
-/** When all candidates are refused, requests all providers, then newer than cached credentials. */
+/**
+ * When all candidates are refused, requests all providers, then newer than cached credentials.
+ *
+ * @param requestedAtMs Candidates fetched earlier come from a cache.
+ */
 async function select(
-  selector: Selector,
+  selector: RenewalContext["selector"],
   request: SelectionRequest,
-  { resolve, requestedAtMs, readsRefused, signal }: DecisionOptions,
+  requestedAtMs: number,
+  { resolve, readsRefused, signal }: DecisionOptions,
 ): Promise<Selection> {
   const options = defined({ signal });
   const retry = { ...request, readsRefused: false };
@@ -167,14 +169,10 @@ function includesUnapprovedHost(
 }
 
 /** Returns the candidates of all providers, in the order of the chain. */
-function candidatesOf({ attempts, winner }: Resolution): readonly ScoredCandidate[] {
-  const found = attempts.flatMap(({ provider, outcome }) =>
-    outcome.kind === "found"
-      ? outcome.candidates.map((candidate): ScoredCandidate => ({ provider, candidate }))
-      : []
+function candidatesOf({ attempts }: Resolution): readonly ScoredCandidate[] {
+  return attempts.flatMap(({ provider, outcome }) =>
+    outcome.kind === "found" ? outcome.candidates.map((candidate) => ({ provider, candidate })) : []
   );
-  if (found.length > 0 || winner === undefined) return found;
-  return winner.candidates.map((candidate) => ({ provider: winner.provider, candidate }));
 }
 
 /**

@@ -15,31 +15,23 @@ import type { CredentialStore } from "../credentials/mod.ts";
 import type { CandidateSelector } from "../verification/mod.ts";
 import type { Mounts } from "./mounts.ts";
 
-/** Requests the credential of an image from the providers; see `CredentialChain`. */
-export interface Resolver {
-  resolve(
-    request: CredentialRequest,
-    options?: CallOptions & { readonly renewal?: boolean; readonly all?: boolean },
-  ): Promise<Resolution>;
-}
-
-/** Selects one of several candidates. */
-export type Selector = Pick<CandidateSelector, "select">;
-
-/** Reads the counters of backend reads of one mount from nydusd. */
-export type ReadCounter = Pick<NydusdApi, "backendReads">;
-
 /** The parts that a configuration reload replaces. */
 export interface ReconcileStages {
   readonly discoverer: { discover(options?: CallOptions): Promise<NodeView> };
-  readonly resolver: Resolver;
+  /** Requests the credential of an image from the providers; see `CredentialChain`. */
+  readonly resolver: {
+    resolve(
+      request: CredentialRequest,
+      options?: CallOptions & { readonly renewal?: boolean; readonly all?: boolean },
+    ): Promise<Resolution>;
+  };
   readonly deliverer: {
     deliver(request: DeliveryRequest, options?: CallOptions): Promise<DeliveryOutcome>;
   };
   /** Returns the credential of an earlier pull, for a mount without one. */
   readonly remembered?: (image: ImageReference) => Candidate | undefined;
   /** Without it reads are not monitored. */
-  readonly readCounter?: ReadCounter;
+  readonly readCounter?: Pick<NydusdApi, "backendReads">;
   readonly checkIntervalMs: number;
   /** False: discover and report, but renew and deliver nothing. */
   readonly renewalEnabled: boolean;
@@ -47,21 +39,22 @@ export interface ReconcileStages {
   readonly unapprovedHostPolicy?: "warn" | "refuse";
 }
 
-/** Dependencies of a `Reconciler` that a reload does not replace. */
-export interface ReconcilerOptions {
+/** Why a reconcile starts: the interval, or an event. */
+export type TriggerReason = "start" | "interval" | "node-changed" | "reads-failing" | "requested";
+
+/** What the parts of the reconciler share. */
+export interface ReconcilerContext {
   readonly store: CredentialStore;
   readonly observer: Observer;
   readonly clock: Clock;
+  /** Selects one of several candidates. */
+  readonly selector: Pick<CandidateSelector, "select">;
   /** Delay after which a nydusd version uses a stored credential; undefined if unknown. */
   readonly inUseDelayMs: (version: string) => number | undefined;
-  /** Without it the first candidate of the chain is used. */
-  readonly selector?: Selector;
-}
-
-/** What the parts of the reconciler share. */
-export interface ReconcilerContext extends ReconcilerOptions {
   readonly mounts: Mounts;
   readonly stages: () => ReconcileStages;
+  /** Wakes the loop, which calculates its wait again; with a reason it reconciles. */
+  readonly wake: (reason?: TriggerReason) => void;
 }
 
 /** What a renewal needs of the {@linkcode ReconcilerContext}. */

@@ -28,16 +28,13 @@ const MAX_PARALLEL = 16;
  */
 export class Deliveries {
   readonly #context: ReconcilerContext;
-  readonly #onCompleted: () => void;
   readonly #semaphore = new Semaphore(MAX_PARALLEL);
   readonly #scheduled = new Set<string>();
   readonly #inFlight = new Map<string, Promise<void>>();
   #stopped = false;
 
-  /** @param onCompleted Called when the work for a daemon has completed. */
-  constructor(context: ReconcilerContext, onCompleted: () => void) {
+  constructor(context: ReconcilerContext) {
     this.#context = context;
-    this.#onCompleted = onCompleted;
   }
 
   /** Marks a configuration file as changed: its credential is checked by the next delivery. */
@@ -77,7 +74,7 @@ export class Deliveries {
     const work = this.#semaphore.run(() => this.#deliverToDaemon(daemonId)).then(() => {
       this.#inFlight.delete(daemonId);
       if (this.#scheduled.has(daemonId)) this.#start(daemonId);
-      else this.#onCompleted();
+      else this.#context.wake();
     });
     this.#inFlight.set(daemonId, work);
   }
@@ -121,7 +118,7 @@ export class Deliveries {
         return undefined;
       case "adopt": {
         const { credential, origin } = plan.candidate;
-        if (subject && store.adopt(subject, plan.candidate, clock.wallMs())) {
+        if (subject && store.adopt(subject, plan.candidate)) {
           const fingerprint = credentialFingerprint(credential);
           const fields = subjectFields(subject);
           observer.notify({ kind: "credential-adopted", ...fields, fingerprint, origin });
@@ -162,12 +159,7 @@ export class Deliveries {
     const { clock, observer, stages } = this.#context;
     const { daemon, instance } = mount;
     const startedMs = clock.monotonicMs();
-    let outcome: DeliveryOutcome;
-    try {
-      outcome = await stages().deliverer.deliver({ daemon, instance, credential });
-    } catch (error) {
-      outcome = { kind: "unreachable", detail: messageOf(error), file: { kind: "skipped" } };
-    }
+    const outcome = await stages().deliverer.deliver({ daemon, instance, credential });
     const nowMs = clock.monotonicMs();
     const durationMs = nowMs - startedMs;
     observer.notify({ kind: "delivery-attempted", ...mountFields(mount), outcome, durationMs });

@@ -7,7 +7,7 @@
  *
  * @module
  */
-export type { ReconcileStages } from "./context.ts";
+export type { ReconcilerContext, ReconcileStages } from "./context.ts";
 export { Mounts } from "./mounts.ts";
 export { type CredentialAnswer, OnDemandRequests } from "./on_demand.ts";
 export { Reconciler } from "./reconciler.ts";

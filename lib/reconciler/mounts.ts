@@ -4,68 +4,39 @@ import {
   credentialFingerprint,
   type CredentialSubject,
   type Daemon,
-  type DaemonStatus,
   decodeRegistryAuth,
   defined,
   type DeliveryOutcome,
   type DeliveryState,
   type FileOutcome,
-  type InstanceStatus,
   type RafsInstance,
   type Secret,
   subjectKey,
   subjectOf,
   tokenExpiryOf,
 } from "../model/mod.ts";
-import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
-
-/** Read counters of a mount at one poll. */
-export interface ReadCounters {
-  readonly pid: number | undefined;
-  readonly reads: number;
-  readonly errors: number;
-  /** Wall time of the poll. */
-  readonly atMs: number;
-}
-
-/** Consecutive failed reads of a mount, and its `registry_auth` at the time. */
-export interface FailingReads {
-  readonly sinceMs: number;
-  readonly lastMs: number;
-  readonly currentAuth: Secret | undefined;
-}
 
 /** A mount, its daemon, and what is known about it. The object stays the same over discoveries. */
 export interface Mount {
   daemon: Daemon;
   instance: RafsInstance;
   record: InstanceRecord;
-  counters?: ReadCounters;
-  failing?: FailingReads | undefined;
+  /** Read counters at the last poll (wall time). */
+  counters?: { pid: number | undefined; reads: number; errors: number; atMs: number };
+  /** Consecutive failed reads, and the `registry_auth` at the time. */
+  failing?: { sinceMs: number; lastMs: number; currentAuth: Secret | undefined } | undefined;
   /** Fingerprint of the credential with which reads succeeded last. */
   workedWith?: string;
 }
 
 /** The mounts that the last discovery found. */
 export class Mounts {
-  #all: readonly Mount[] = [];
-  #byDaemon: ReadonlyMap<string, readonly Mount[]> = new Map();
-  #bySubject: ReadonlyMap<string | undefined, readonly Mount[]> = new Map();
-  #subjects: ReadonlyMap<string, CredentialSubject> = new Map();
-
-  get all(): readonly Mount[] {
-    return this.#all;
-  }
-
+  all: readonly Mount[] = [];
   /** The mounts of each daemon, by ID. */
-  get byDaemon(): ReadonlyMap<string, readonly Mount[]> {
-    return this.#byDaemon;
-  }
-
+  byDaemon: ReadonlyMap<string, readonly Mount[]> = new Map();
   /** The subjects of all mounts with a known image, by {@linkcode subjectKey}. */
-  get subjects(): ReadonlyMap<string, CredentialSubject> {
-    return this.#subjects;
-  }
+  subjects: ReadonlyMap<string, CredentialSubject> = new Map();
+  #bySubject: ReadonlyMap<string | undefined, readonly Mount[]> = new Map();
 
   /** Returns the mounts of a {@linkcode subjectKey}. */
   of(key: string): readonly Mount[] {
@@ -78,7 +49,7 @@ export class Mounts {
    * @param startedMs Monotonic time at which discovery started.
    */
   observe(daemons: readonly Daemon[], startedMs: number): void {
-    const known = new Map(this.#all.map((mount) => [keyOf(mount), mount]));
+    const known = new Map(this.all.map((mount) => [keyOf(mount), mount]));
     const observed = (daemon: Daemon, instance: RafsInstance): Mount => {
       const mount = known.get(keyOf({ daemon, instance })) ??
         { daemon, instance, record: { state: "pending", failures: 0 } };
@@ -87,20 +58,19 @@ export class Mounts {
       const record = recordAfterDiscovery(mount.record, daemon, instance, startedMs, replaced);
       return Object.assign(mount, { daemon, instance, record });
     };
-    this.#byDaemon = new Map(daemons.map((daemon) => [
+    this.byDaemon = new Map(daemons.map((daemon) => [
       daemon.id,
       daemon.instances.map((instance) => observed(daemon, instance)),
     ]));
-    this.#all = [...this.#byDaemon.values()].flat();
-    this.#bySubject = Map.groupBy(this.#all, ({ instance }) => storeKeyOf(instance));
-    const subjects = this.#all.flatMap(({ instance }) => subjectOf(instance) ?? []);
-    this.#subjects = new Map(subjects.map((subject) => [subjectKey(subject), subject]));
+    this.all = [...this.byDaemon.values()].flat();
+    this.#bySubject = Map.groupBy(this.all, ({ instance }) => storeKeyOf(instance));
+    const subjects = this.all.flatMap(({ instance }) => subjectOf(instance) ?? []);
+    this.subjects = new Map(subjects.map((subject) => [subjectKey(subject), subject]));
   }
 
-  /** Returns the earliest monotonic time at which a failed delivery is retried. */
-  nextRetryAtMs(): number | undefined {
-    const times = this.#all.flatMap(({ record: { retryAtMs } }) => retryAtMs ?? []);
-    return times.length === 0 ? undefined : Math.min(...times);
+  /** Returns the earliest monotonic time at which a failed delivery is retried, or `Infinity`. */
+  nextRetryAtMs(): number {
+    return this.all.reduce((ms, { record }) => Math.min(ms, record.retryAtMs ?? ms), Infinity);
   }
 }
 
@@ -206,7 +176,7 @@ export function recordAfterDelivery(
   const storedAtMs = kind === "unchanged" ? before.storedAtMs ?? now.wallMs : now.wallMs;
   const wasWritten = file.kind === "written" ? now.wallMs : undefined;
   return defined({
-    state: stateAfter(outcome),
+    state: STATE_AFTER[kind],
     detail: detailAfter(outcome),
     currentAuth: isStored ? delivered.auth : before.currentAuth,
     file,
@@ -277,114 +247,18 @@ export function candidateInNydusd(
   return defined({ credential, origin, fetchedAtMs: nowMs, expiresAtMs, watched: true });
 }
 
-function stateAfter({ kind }: DeliveryOutcome): DeliveryState {
-  switch (kind) {
-    case "delivered":
-    case "unchanged":
-      return "stored";
-    case "rejected":
-      return "refused";
-    case "file-only":
-    case "unreachable":
-    case "unsupported":
-      return kind;
-    default:
-      return kind satisfies never;
-  }
-}
+const STATE_AFTER: Readonly<Record<DeliveryOutcome["kind"], DeliveryState>> = {
+  delivered: "stored",
+  unchanged: "stored",
+  rejected: "refused",
+  "file-only": "file-only",
+  unreachable: "unreachable",
+  unsupported: "unsupported",
+};
 
 function detailAfter(outcome: DeliveryOutcome): string | undefined {
   if (outcome.file.kind === "failed") {
     return `failed to write the configuration file: ${outcome.file.detail}`;
   }
   return "detail" in outcome ? outcome.detail : undefined;
-}
-
-/** States in which a mount keeps the credential that nydusd has. */
-const UNDELIVERABLE: readonly DeliveryState[] = [
-  "refused",
-  "unsupported",
-  "file-only",
-  "withheld",
-];
-
-/** What the status of a mount depends on besides the mount. */
-interface StatusContext {
-  readonly store: Pick<CredentialStore, "get">;
-  readonly inUseDelayMs: (version: string) => number | undefined;
-  readonly nowMs: number;
-}
-
-/** Returns the status of a daemon and its mounts. */
-export function daemonStatus(
-  daemon: Daemon,
-  mounts: readonly Mount[],
-  context: StatusContext,
-): DaemonStatus {
-  const { id, apiSocket, source, state, pid, stateDetail, version, mode } = daemon;
-  const instances = mounts.map((mount) => mountStatus(mount, context));
-  return defined({ id, pid, apiSocket, source, state, stateDetail, version, mode, instances });
-}
-
-function mountStatus(
-  mount: Mount,
-  { store, inUseDelayMs, nowMs }: StatusContext,
-): InstanceStatus {
-  const { daemon, instance, record } = mount;
-  const { snapshotId, image, imageProblem, mountId, endpoint } = instance;
-  const key = storeKeyOf(instance);
-  const entry = key === undefined ? undefined : store.get(key);
-  return defined({
-    snapshotId,
-    image: image?.text,
-    imageProblem,
-    mountId,
-    endpoint: endpoint?.target?.text,
-    host: endpoint?.host,
-    hostApprovedBy: endpoint?.hosts.find(({ role }) => role === "registry")?.approvedBy,
-    unapprovedHosts: record.unapproved?.hosts,
-    readsFailingSinceMs: readsFailingSinceMs(mount, nowMs),
-    delivery: stateOf(record, nowMs, inUseDelayMs(daemon.version ?? "")),
-    provenReads: record.provenReads,
-    deliveryDetail: record.detail,
-    deliveredAtMs: record.deliveredAtMs,
-    behindSinceMs: record.behindSinceMs,
-    file: record.file?.kind,
-    readsFailAtMs: readsFailAtMs(daemon, record, entry, nowMs),
-  });
-}
-
-/** Returns the state of a record; `stored` becomes `in-use` when the delay of nydusd is over. */
-function stateOf(
-  { state, storedAtMs, provenReads }: InstanceRecord,
-  nowMs: number,
-  delayMs = Infinity,
-): DeliveryState {
-  if (state !== "stored" || storedAtMs === undefined) return state;
-  if (nowMs - storedAtMs < delayMs) return "stored";
-  return provenReads === undefined ? "in-use" : "proven";
-}
-
-/**
- * Returns until when a mount can read if no source answers from now on: the expiry of the stored
- * credential if it can be delivered, else of the one in nydusd. Undefined if no expiry is known.
- */
-export function readsFailAtMs(
-  daemon: Daemon,
-  { state, currentAuth }: InstanceRecord,
-  entry: StoreEntry | undefined,
-  nowMs: number,
-): number | undefined {
-  const stored = entry?.stored;
-  if (stored === undefined) return undefined;
-  const ours = stored.lifetime.expiresAtMs;
-  const canDeliver = daemon.state === "running" && !UNDELIVERABLE.includes(state);
-  // A nydusd without a configuration API does not report the credential that it started with.
-  if (currentAuth === undefined || currentAuth.isEmpty) return canDeliver ? ours : undefined;
-  if (stored.registryAuth?.equals(currentAuth)) return ours;
-  const credential = decodeCurrentAuth(currentAuth);
-  const theirs = credential && tokenExpiryOf(credential, nowMs).expiresAtMs;
-  if (!canDeliver) return theirs;
-  // A credential that expires later is not replaced.
-  return ours === undefined || theirs === undefined ? ours : Math.max(ours, theirs);
 }

@@ -12,7 +12,7 @@ import {
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
 import type { ReconcilerContext } from "./context.ts";
-import { type Renewals, subjectFields } from "./renewals.ts";
+import { failureOf, type Renewals, subjectFields } from "./renewals.ts";
 
 /** The credential that a client looks up. */
 type CredentialLookup = Pick<CredentialRequest, "image" | "labels" | "validUntilMs">;
@@ -66,17 +66,12 @@ export class OnDemandRequests {
     { readonly answer?: CredentialAnswer; readonly attempts: readonly ProviderAttempt[] }
   > {
     const { stages, store, clock } = this.#context;
-    const entry = store.get(lookup.image.text);
-    const stored = entry && this.#storedAnswer(entry);
-    if (stored !== undefined && this.#satisfies(stored, lookup)) {
-      return { answer: stored, attempts: [] };
-    }
+    const stored = store.get(lookup.image.text)?.stored;
+    const known = stored && answerOf(stored, clock.wallMs());
+    if (known !== undefined && satisfies(known, lookup)) return { answer: known, attempts: [] };
     const { winner, attempts } = await stages().resolver.resolve(lookup, options);
-    if (winner === undefined) return defined({ answer: stored, attempts });
-    const { provider, candidates: [candidate] } = winner;
-    const fingerprint = credentialFingerprint(candidate.credential);
-    const expired = (candidate.expiresAtMs ?? Infinity) <= clock.wallMs();
-    return { answer: { provider, candidate, fingerprint, expired }, attempts };
+    const found = winner && { provider: winner.provider, candidate: winner.candidates[0] };
+    return defined({ answer: found ? answerOf(found, clock.wallMs()) : known, attempts });
   }
 
   /**
@@ -90,14 +85,14 @@ export class OnDemandRequests {
   ): Promise<RefusalResult> {
     const { store, clock, stages } = this.#context;
     const lookup = { image, labels: {} };
-    const entries = entriesWith(store, image, fingerprint);
-    const { answer } = entries.length > 0 ? {} : await this.credential(lookup, options);
-    if (entries.length === 0 && answer?.fingerprint !== fingerprint) return "not-current";
+    const entry = entryWith(store, image, fingerprint);
+    const { answer } = entry ? {} : await this.credential(lookup, options);
+    if (entry === undefined && answer?.fingerprint !== fingerprint) return "not-current";
     const key = `${image.text}\0${fingerprint}`;
     if (!this.#refusals.mayForce(key, clock.monotonicMs())) return "backing-off";
     const refused = { fingerprint };
-    if (answer === undefined) this.#renewals.start(entries, { refused });
-    else {
+    if (entry !== undefined) this.#renewals.start([entry], { refused });
+    else if (answer !== undefined) {
       const newerThanMs = answer.candidate.fetchedAtMs;
       await stages().resolver.resolve({ ...lookup, newerThanMs, urgent: true, refused }, options);
     }
@@ -132,49 +127,44 @@ export class OnDemandRequests {
       newerThanMs: clock.wallMs() - 1,
       forcedAtMs: clock.monotonicMs(),
     }, options);
-    if (winner !== undefined) {
-      return { image: image.text, result: "changed", provider: winner.provider };
-    }
-    for (const { provider, outcome } of attempts) {
-      if (outcome.kind !== "failed") continue;
-      return { image: image.text, result: "failed", provider, detail: outcome.detail };
-    }
-    return { image: image.text, result: "none" };
-  }
-
-  /** Whether the chain need not be called. */
-  #satisfies(
-    { provider, candidate: { expiresAtMs, refreshAtMs } }: CredentialAnswer,
-    { labels, validUntilMs = -Infinity }: CredentialLookup,
-  ): boolean {
-    if (provider === "adopted" || Object.keys(labels).length > 0) return false;
-    if ((expiresAtMs ?? Infinity) <= this.#context.clock.wallMs()) return false;
-    return (expiresAtMs ?? refreshAtMs ?? Infinity) > validUntilMs;
-  }
-
-  #storedAnswer(entry: StoreEntry): CredentialAnswer | undefined {
-    const { store, clock } = this.#context;
-    if (entry.stored === undefined) return undefined;
-    const { provider, candidate, fingerprint } = entry.stored;
-    const expired = store.window(entry, clock.wallMs()) === "expired";
-    return { provider, candidate, fingerprint, expired };
+    const fields = { image: image.text };
+    if (winner !== undefined) return { ...fields, result: "changed", provider: winner.provider };
+    const { notFound, provider, detail } = failureOf(attempts);
+    if (notFound) return { ...fields, result: "none" };
+    return defined({ ...fields, result: "failed" as const, provider, detail });
   }
 }
 
+function answerOf(
+  { provider, candidate }: Pick<CredentialAnswer, "provider" | "candidate">,
+  nowMs: number,
+): CredentialAnswer {
+  const expired = (candidate.expiresAtMs ?? Infinity) <= nowMs;
+  return { provider, candidate, fingerprint: credentialFingerprint(candidate.credential), expired };
+}
+
+/** Whether the chain need not be called. */
+function satisfies(
+  { provider, expired, candidate: { expiresAtMs, refreshAtMs } }: CredentialAnswer,
+  { labels, validUntilMs = -Infinity }: CredentialLookup,
+): boolean {
+  if (provider === "adopted" || expired || Object.keys(labels).length > 0) return false;
+  return (expiresAtMs ?? refreshAtMs ?? Infinity) > validUntilMs;
+}
+
 /**
- * Returns the entries of the image that have this credential, else one of the same registry. When
- * that one is renewed, the others with the credential follow.
+ * Returns the entry of the image that has this credential, else one of the same registry. When it
+ * is renewed, the others with the credential follow.
  */
-function entriesWith(
+function entryWith(
   store: CredentialStore,
   image: ImageReference,
   fingerprint: string,
-): readonly StoreEntry[] {
+): StoreEntry | undefined {
   const all = [...store.entries()].filter(({ stored, image: { registry } }) =>
     stored?.fingerprint === fingerprint && registry === image.registry
   );
-  const own = all.filter((entry) => entry.image.text === image.text);
-  return own.length > 0 ? own : all.slice(0, 1);
+  return all.find((entry) => entry.image.text === image.text) ?? all[0];
 }
 
 function resultOf(before: StoreEntry, { image, stored, lastFailure }: StoreEntry): RenewalResult {

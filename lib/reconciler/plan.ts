@@ -69,17 +69,19 @@ export function planInstance(input: PlanInput): InstancePlan {
 }
 
 function planAction(input: PlanInput): PlannedAction {
-  const { instance, entry } = input;
+  const { daemon, instance, entry } = input;
   if (instance.image === undefined) {
     return noOp("none", instance.imageProblem ?? "the image of this mount is unknown");
   }
   const stored = entry?.stored;
-  if (stored?.provider === "adopted") return planAdopted(input, stored.candidate.credential);
-  if (stored !== undefined) return planStored(input, stored);
-  if (entry?.attempts.lastAtMs === undefined) {
+  if (stored !== undefined && stored.provider !== "adopted") return planStored(input, stored);
+  if (stored === undefined && entry?.attempts.lastAtMs === undefined) {
     return noOp("pending", "the first request to the providers is in flight");
   }
-  return planWithoutCredential(input);
+  const unreachable = planUnreachable(daemon);
+  if (unreachable !== undefined) return unreachable;
+  if (entry?.attempts.perServiceAccount) return planPerServiceAccount(input);
+  return stored ? planAdopted(input, stored.candidate.credential) : planWithoutCredential(input);
 }
 
 /** A provider has a credential: deliver it unless nydusd and the configuration file have it. */
@@ -112,10 +114,7 @@ function planStored(
 
 /** No provider has a credential: adopt the one in nydusd, or that of an earlier pull. */
 function planWithoutCredential(input: PlanInput): PlannedAction {
-  const { daemon, entry, remembered, nowMs } = input;
-  const unreachable = planUnreachable(daemon);
-  if (unreachable !== undefined) return unreachable;
-  if (entry?.attempts.perServiceAccount) return planPerServiceAccount(input);
+  const { daemon, remembered, nowMs } = input;
   if (lacksCredential(input)) {
     // A running nydusd accepts no other kind.
     if (remembered?.credential.kind === "basic") return { kind: "adopt", candidate: remembered };
@@ -131,9 +130,6 @@ function planWithoutCredential(input: PlanInput): PlannedAction {
 
 /** An adopted credential is delivered only to mounts that have none, for example after a restart. */
 function planAdopted(input: PlanInput, credential: Credential): PlannedAction {
-  const unreachable = planUnreachable(input.daemon);
-  if (unreachable !== undefined) return unreachable;
-  if (input.entry?.attempts.perServiceAccount) return planPerServiceAccount(input);
   if (credential.kind === "basic" && lacksCredential(input)) return { kind: "deliver", credential };
   return noOp("adopted", "no provider has a credential; the one in nydusd is kept");
 }

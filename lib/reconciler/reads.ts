@@ -1,5 +1,5 @@
 import { type CallOptions, Refusals, Semaphore, sleepToNextTick } from "../model/mod.ts";
-import type { ReadCounter, ReconcilerContext } from "./context.ts";
+import type { ReconcilerContext, ReconcileStages } from "./context.ts";
 import {
   isInSyncSince,
   type Mount,
@@ -35,15 +35,12 @@ interface ReadChange {
 export class ReadMonitor {
   readonly #context: ReconcilerContext;
   readonly #renewals: Renewals;
-  /** Triggers a reconcile. */
-  readonly #trigger: () => void;
   readonly #refusals = new Refusals();
   #lastForcedMs = -Infinity;
 
-  constructor(context: ReconcilerContext, renewals: Renewals, trigger: () => void) {
+  constructor(context: ReconcilerContext, renewals: Renewals) {
     this.#context = context;
     this.#renewals = renewals;
-    this.#trigger = trigger;
   }
 
   /** Polls until aborted; rejects with the reason of the signal. */
@@ -58,7 +55,7 @@ export class ReadMonitor {
   }
 
   async #poll(options: CallOptions): Promise<void> {
-    const { clock, mounts, stages } = this.#context;
+    const { clock, mounts, stages, wake } = this.#context;
     const { readCounter, renewalEnabled } = stages();
     if (readCounter === undefined || !renewalEnabled) return;
     const changes = await pollReads(mounts, readCounter, clock.wallMs(), options);
@@ -68,7 +65,7 @@ export class ReadMonitor {
       if (!change.failed) this.#recordSuccess(change, key);
       else if (this.#recordFailure(change) && key !== undefined) suspects.add(key);
     }
-    if (changes.some(({ failed }) => failed)) this.#trigger();
+    if (changes.some(({ failed }) => failed)) wake("reads-failing");
     for (const key of suspects) this.#forceRenewal(key);
   }
 
@@ -122,6 +119,8 @@ export class ReadMonitor {
     this.#renewals.start([entry], { refused });
   }
 }
+
+type ReadCounter = NonNullable<ReconcileStages["readCounter"]>;
 
 /** Reads the counters of all mounts and returns those that changed since the last poll. */
 export async function pollReads(

@@ -2,19 +2,32 @@ import {
   type AgentStatus,
   type CallOptions,
   type Clock,
+  type Daemon,
+  type DaemonStatus,
   Deadline,
   defined,
+  type DeliveryState,
   type ImageReference,
+  type InstanceStatus,
   messageOf,
   type NodeView,
   type Observer,
+  tokenExpiryOf,
 } from "../model/mod.ts";
-import type { ReconcilerContext, ReconcilerOptions, ReconcileStages } from "./context.ts";
+import type { StoreEntry } from "../credentials/mod.ts";
+import type { ReconcilerContext, ReconcileStages, TriggerReason } from "./context.ts";
 import { Deliveries } from "./deliveries.ts";
-import { daemonStatus, Mounts } from "./mounts.ts";
+import {
+  decodeCurrentAuth,
+  type InstanceRecord,
+  type Mount,
+  Mounts,
+  readsFailingSinceMs,
+  storeKeyOf,
+} from "./mounts.ts";
 import { OnDemandRequests } from "./on_demand.ts";
 import { ReadMonitor } from "./reads.ts";
-import { Renewals } from "./renewals.ts";
+import { Renewals, subjectFields } from "./renewals.ts";
 
 /** Minimum interval between passes that events trigger. */
 const EVENT_INTERVAL_MS = 200;
@@ -53,22 +66,23 @@ export class Reconciler {
     | { readonly atMs: number; readonly monotonicMs: number; readonly durationMs: number }
     | undefined;
 
-  constructor(options: ReconcilerOptions, stages: ReconcileStages) {
+  /** @param options The parts that a reload does not replace. */
+  constructor(
+    options: Omit<ReconcilerContext, "mounts" | "stages" | "wake">,
+    stages: ReconcileStages,
+  ) {
     this.#stages = stages;
     this.#triggers = new Triggers(options.clock);
-    const context = { ...options, mounts: new Mounts(), stages: () => this.#stages };
+    const wake = (reason?: TriggerReason) => this.#triggers.wake(reason);
+    const context = { ...options, mounts: new Mounts(), stages: () => this.#stages, wake };
     this.#context = context;
+    this.#deliveries = new Deliveries(context);
     this.#renewals = new Renewals(context, (key) => {
       this.#deliveries.schedule(key);
-      this.#triggers.nudge();
+      wake();
     });
     this.onDemand = new OnDemandRequests(context, this.#renewals);
-    this.#deliveries = new Deliveries(context, () => this.#triggers.nudge());
-    this.#reads = new ReadMonitor(
-      context,
-      this.#renewals,
-      () => this.#triggers.fire("reads-failing"),
-    );
+    this.#reads = new ReadMonitor(context, this.#renewals);
   }
 
   /**
@@ -150,16 +164,10 @@ export class Reconciler {
   #updateStore(): void {
     const { store, clock, observer } = this.#context;
     const { subjects } = this.#context.mounts;
-    const nowMs = clock.wallMs();
-    for (const [key, subject] of subjects) {
-      if (store.ensure(subject, nowMs)) continue;
-      const text = `failed to add ${key} to the store: it is full; its credential is not renewed`;
-      observer.notify({ kind: "warning", code: "store-full", text });
-    }
+    for (const subject of subjects.values()) store.ensure(subject);
     const minAgeMs = store.settings.refreshIntervalMs / 2;
-    for (const { text, endpoint } of store.evict(subjects, nowMs, minAgeMs)) {
-      const fields = defined({ image: text, endpoint: endpoint?.text });
-      observer.notify({ kind: "credential-evicted", ...fields });
+    for (const subject of store.evict(subjects, clock.wallMs(), minAgeMs)) {
+      observer.notify({ kind: "credential-evicted", ...subjectFields(subject) });
     }
   }
 
@@ -171,7 +179,7 @@ export class Reconciler {
 
   /** Triggers a pass, for example because a socket appeared or on user request. */
   trigger(reason: TriggerReason): void {
-    this.#triggers.fire(reason);
+    this.#triggers.wake(reason);
   }
 
   /** Renews all images, or one, because a source changed. */
@@ -182,7 +190,7 @@ export class Reconciler {
   /** Handles a change of a daemon's configuration file. */
   fileTouched(path: string): void {
     this.#deliveries.invalidateFile(path);
-    this.#triggers.fire("node-changed");
+    this.#triggers.wake("node-changed");
   }
 
   /** Replaces the stages after a reload and reconciles. */
@@ -190,14 +198,13 @@ export class Reconciler {
     this.#stages = stages;
     this.#nextAtMs = 0;
     this.recheck();
-    this.#triggers.fire("requested");
+    this.#triggers.wake("requested");
   }
 
   /** Returns the status of all images and daemons, without secrets. */
   status(): Omit<AgentStatus, "version" | "startedAtMs" | "configHash"> {
-    const { store, clock, mounts, inUseDelayMs } = this.#context;
+    const { store, clock } = this.#context;
     const nowMs = clock.wallMs();
-    const context = { store, inUseDelayMs, nowMs };
     return defined({
       nowMs,
       firstReconcileAtMs: this.#firstReconcileAtMs,
@@ -205,9 +212,7 @@ export class Reconciler {
       lastReconcileMs: this.#last?.durationMs,
       loopAgeMs: this.#last && clock.monotonicMs() - this.#last.monotonicMs,
       images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
-      daemons: this.#view.daemons.map((daemon) =>
-        daemonStatus(daemon, mounts.byDaemon.get(daemon.id) ?? [], context)
-      ),
+      daemons: this.#view.daemons.map((daemon) => daemonStatus(daemon, this.#context, nowMs)),
       problems: this.#view.problems,
     });
   }
@@ -215,13 +220,9 @@ export class Reconciler {
   async #firstRenewals(signal: AbortSignal): Promise<void> {
     using deadline = new Deadline(undefined, signal);
     const sleep = this.#context.clock.sleep(FIRST_RENEWALS_MS, deadline);
-    try {
-      await Promise.race([sleep, this.#renewals.idle()]);
-      await Promise.race([sleep, this.#deliveries.idle()]);
-    } finally {
-      deadline.abort();
-      await sleep.catch(() => {});
-    }
+    const idle = this.#renewals.idle().then(() => this.#deliveries.idle());
+    await Promise.race([sleep.catch(() => {}), idle]); // rejects only when aborted
+    deadline.abort();
     signal.throwIfAborted();
   }
 
@@ -235,14 +236,11 @@ export class Reconciler {
   /** Returns how long to wait until a pass, a renewal or the retry of a delivery is due. */
   #waitMs(): number {
     const { clock, store, mounts } = this.#context;
-    const retryAtMs = mounts.nextRetryAtMs();
-    if (retryAtMs !== undefined) {
-      const earliestMs = Math.max(retryAtMs, this.#startedAtMs + RETRY_INTERVAL_MS);
-      this.#nextAtMs = Math.min(this.#nextAtMs, earliestMs);
-    }
+    const retryAtMs = Math.max(mounts.nextRetryAtMs(), this.#startedAtMs + RETRY_INTERVAL_MS);
+    this.#nextAtMs = Math.min(this.#nextAtMs, retryAtMs);
     const passMs = this.#nextAtMs - clock.monotonicMs();
-    const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextDueAtMs() : undefined;
-    const renewalMs = (dueAtMs ?? Infinity) - clock.wallMs();
+    const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextDueAtMs() : Infinity;
+    const renewalMs = dueAtMs - clock.wallMs();
     return Math.max(0, Math.min(passMs, renewalMs, store.settings.refreshIntervalMs));
   }
 }
@@ -278,8 +276,80 @@ export function reportViewChanges(before: NodeView, after: NodeView, observer: O
   }
 }
 
-/** Why a reconcile starts: the interval, or an event. */
-type TriggerReason = "start" | "interval" | "node-changed" | "reads-failing" | "requested";
+/** States in which a mount keeps the credential that nydusd has. */
+const UNDELIVERABLE: readonly string[] = ["refused", "unsupported", "file-only", "withheld"];
+
+/** Returns the status of a daemon and its mounts. */
+function daemonStatus(daemon: Daemon, context: ReconcilerContext, nowMs: number): DaemonStatus {
+  const { id, apiSocket, source, state, pid, stateDetail, version, mode } = daemon;
+  const mounts = context.mounts.byDaemon.get(id) ?? [];
+  const instances = mounts.map((mount) => mountStatus(mount, context, nowMs));
+  return defined({ id, pid, apiSocket, source, state, stateDetail, version, mode, instances });
+}
+
+function mountStatus(
+  mount: Mount,
+  { store, inUseDelayMs }: ReconcilerContext,
+  nowMs: number,
+): InstanceStatus {
+  const { daemon, instance, record } = mount;
+  const { snapshotId, image, imageProblem, mountId, endpoint } = instance;
+  const key = storeKeyOf(instance);
+  const entry = key === undefined ? undefined : store.get(key);
+  return defined({
+    snapshotId,
+    image: image?.text,
+    imageProblem,
+    mountId,
+    endpoint: endpoint?.target?.text,
+    host: endpoint?.host,
+    hostApprovedBy: endpoint?.hosts.find(({ role }) => role === "registry")?.approvedBy,
+    unapprovedHosts: record.unapproved?.hosts,
+    readsFailingSinceMs: readsFailingSinceMs(mount, nowMs),
+    delivery: stateOf(record, nowMs, inUseDelayMs(daemon.version ?? "")),
+    provenReads: record.provenReads,
+    deliveryDetail: record.detail,
+    deliveredAtMs: record.deliveredAtMs,
+    behindSinceMs: record.behindSinceMs,
+    file: record.file?.kind,
+    readsFailAtMs: readsFailAtMs(daemon, record, entry, nowMs),
+  });
+}
+
+/** Returns the state of a record; `stored` becomes `in-use` when the delay of nydusd is over. */
+function stateOf(
+  { state, storedAtMs, provenReads }: InstanceRecord,
+  nowMs: number,
+  delayMs = Infinity,
+): DeliveryState {
+  if (state !== "stored" || storedAtMs === undefined) return state;
+  if (nowMs - storedAtMs < delayMs) return "stored";
+  return provenReads === undefined ? "in-use" : "proven";
+}
+
+/**
+ * Returns until when a mount can read if no source answers from now on: the expiry of the stored
+ * credential if it can be delivered, else of the one in nydusd. Undefined if no expiry is known.
+ */
+export function readsFailAtMs(
+  daemon: Daemon,
+  { state, currentAuth }: InstanceRecord,
+  entry: StoreEntry | undefined,
+  nowMs: number,
+): number | undefined {
+  const stored = entry?.stored;
+  if (stored === undefined) return undefined;
+  const ours = stored.candidate.expiresAtMs;
+  const canDeliver = daemon.state === "running" && !UNDELIVERABLE.includes(state);
+  // A nydusd without a configuration API does not report the credential that it started with.
+  if (currentAuth === undefined || currentAuth.isEmpty) return canDeliver ? ours : undefined;
+  if (stored.registryAuth?.equals(currentAuth)) return ours;
+  const credential = decodeCurrentAuth(currentAuth);
+  const theirs = credential && tokenExpiryOf(credential, nowMs).expiresAtMs;
+  if (!canDeliver) return theirs;
+  // A credential that expires later is not replaced.
+  return ours === undefined || theirs === undefined ? ours : Math.max(ours, theirs);
+}
 
 /** Wakes the reconcile loop. The first trigger that fires while the loop is busy is kept. */
 export class Triggers {
@@ -291,31 +361,21 @@ export class Triggers {
     this.#clock = clock;
   }
 
-  /** Triggers a reconcile. */
-  fire(reason: TriggerReason): void {
+  /** Triggers a reconcile; without a reason only ends the wait. */
+  wake(reason?: TriggerReason): void {
     this.#pending ??= reason;
     this.#wake?.();
   }
 
-  /** Wakes a waiting loop without a reconcile, so that it calculates its wait again. */
-  nudge(): void {
-    this.#wake?.();
-  }
-
-  /** Resolves to the trigger; to undefined after `ms` or when nudged. Rejects when aborted. */
+  /** Resolves to the trigger; to undefined after `ms` or without one. Rejects when aborted. */
   async wait(ms: number, { signal }: CallOptions = {}): Promise<TriggerReason | undefined> {
     signal?.throwIfAborted();
     if (this.#pending === undefined && ms > 0) {
       using woken = new Deadline(undefined, signal);
       this.#wake = () => woken.abort();
-      try {
-        await this.#clock.sleep(ms, woken);
-      } catch (error) {
-        signal?.throwIfAborted();
-        if (!woken.signal.aborted) throw error;
-      } finally {
-        this.#wake = undefined;
-      }
+      await this.#clock.sleep(ms, woken).catch(() => {}); // only aborted
+      this.#wake = undefined;
+      signal?.throwIfAborted();
     }
     const reason = this.#pending;
     this.#pending = undefined;

@@ -7,7 +7,6 @@ import {
   type ImageReference,
   messageOf,
   type ProviderAttempt,
-  type ProviderName,
   type RefusedCredential,
   Semaphore,
   subjectKey,
@@ -56,23 +55,19 @@ export class Renewals {
     for (const entry of entries) {
       if (this.#stop.signal.aborted) return;
       const key = subjectKey(entry.image);
-      if (!this.#inFlight.has(key)) this.#run(key, entry, cause);
+      if (!this.#inFlight.has(key)) this.#inFlight.set(key, this.#run(key, entry, cause));
       else if (cause.recheck || cause.refused || cause.forced) {
         this.#pending.set(key, { ...this.#pending.get(key), ...cause });
       }
     }
   }
 
-  #run(key: string, entry: StoreEntry, cause: RenewalCause): void {
-    const work = this.#semaphore.run(() => this.#renew(key, cause))
-      .catch(() => {}) // only aborted
-      .finally(() => {
-        this.#inFlight.delete(key);
-        const pending = this.#pending.get(key);
-        if (this.#pending.delete(key) && pending !== undefined) this.start([entry], pending);
-        if (!this.#stop.signal.aborted) this.#onCompleted(key);
-      });
-    this.#inFlight.set(key, work);
+  async #run(key: string, entry: StoreEntry, cause: RenewalCause): Promise<void> {
+    await this.#semaphore.run(() => this.#renew(key, cause)).catch(() => {}); // only aborted
+    this.#inFlight.delete(key);
+    const pending = this.#pending.get(key);
+    if (this.#pending.delete(key) && pending !== undefined) this.start([entry], pending);
+    if (!this.#stop.signal.aborted) this.#onCompleted(key);
   }
 
   /** Renews all entries, or those of one image, because a source changed. */
@@ -95,9 +90,10 @@ export class Renewals {
     await this.#inFlight.get(key);
   }
 
-  /** Returns the wall time of the next renewal, apart from those in flight. */
-  nextDueAtMs(): number | undefined {
-    return this.#context.store.nextDueAtMs(this.#inFlight);
+  /** Returns the wall time of the next renewal, apart from those in flight, or `Infinity`. */
+  nextDueAtMs(): number {
+    const { store, clock } = this.#context;
+    return store.nextDueAtMs(clock.wallMs(), this.#inFlight);
   }
 
   /** Resolves when no renewal is in flight. */
@@ -118,10 +114,9 @@ export class Renewals {
     if (entry === undefined || signal.aborted) return;
     const cause = causeFor(initialCause, entry);
     if (cause === undefined) return;
-    const requestedAtMs = clock.wallMs();
     const inUse = candidateInUse(this.#context, entry);
     const request = defined({
-      ...requestFor(entry, cause, store, requestedAtMs),
+      ...requestFor(entry, cause, store, clock.wallMs()),
       inUse: inUse && credentialFingerprint(inUse.candidate.credential),
     });
     /** Fingerprints of the credentials that turn out to be refused. */
@@ -134,7 +129,6 @@ export class Renewals {
           return stages().resolver.resolve(changed, { renewal: true, all, signal });
         },
         readsRefused: cause.refused !== undefined,
-        requestedAtMs,
         signal,
       });
       this.#store(entry, attempts, decision);
@@ -174,16 +168,8 @@ export class Renewals {
     const after = store.get(subjectKey(entry.image));
     if (outcome === "same" || after?.stored === undefined) return;
     if (store.window(after, nowMs) === "expired") {
-      observer.notify({
-        kind: "renewal-failed",
-        ...subjectFields(entry.image),
-        provider,
-        reason: "found",
-        detail: "the source returned the expired credential again",
-        expired: true,
-        nextAttemptAtMs: after.nextAttemptAtMs ?? nowMs,
-      });
-      return;
+      const detail = "the source returned the expired credential again";
+      return this.#reportFailure(after, { provider, reason: "found", detail }, nowMs);
     }
     observer.notify(defined({
       kind: "credential-renewed" as const,
@@ -191,34 +177,39 @@ export class Renewals {
       provider,
       changed: outcome === "new",
       fingerprint: after.stored.fingerprint,
-      dueAtMs: after.nextAttemptAtMs,
+      dueAtMs: store.nextAttemptAtMs(after, nowMs),
       refreshAtMs: candidate.refreshAtMs,
       expiresAtMs: candidate.expiresAtMs,
     }));
   }
 
-  #recordFailure({ image }: StoreEntry, failure: RenewalProblem): void {
-    const { store, clock, observer } = this.#context;
+  #recordFailure(entry: StoreEntry, failure: RenewalFailure): void {
+    const { store, clock } = this.#context;
     const nowMs = clock.wallMs();
-    store.recordFailure(image, failure, nowMs);
-    const after = store.get(subjectKey(image));
+    store.recordFailure(entry.image, failure, nowMs);
+    const after = store.get(subjectKey(entry.image)) ?? entry;
     // An image without a credential of any provider is public: that is no failure.
-    if (failure.notFound && (after?.stored?.provider ?? "adopted") === "adopted") return;
-    const { provider, reason, detail } = failure;
+    if (failure.notFound && (after.stored?.provider ?? "adopted") === "adopted") return;
+    this.#reportFailure(after, failure, nowMs);
+  }
+
+  #reportFailure(
+    entry: StoreEntry,
+    { provider, reason, detail }: RenewalFailure,
+    nowMs: number,
+  ): void {
+    const { store, observer } = this.#context;
     observer.notify(defined({
       kind: "renewal-failed" as const,
-      ...subjectFields(image),
+      ...subjectFields(entry.image),
       provider,
       reason,
       detail,
-      expired: after !== undefined && store.window(after, nowMs) === "expired",
-      nextAttemptAtMs: after?.nextAttemptAtMs ?? nowMs,
+      expired: store.window(entry, nowMs) === "expired",
+      nextAttemptAtMs: store.nextAttemptAtMs(entry, nowMs) ?? nowMs,
     }));
   }
 }
-
-/** Why a renewal returned no credential to use. */
-type RenewalProblem = RenewalFailure & { readonly provider?: ProviderName };
 
 /**
  * Returns the request for an entry. One that is due needs a credential newer than the stored one;
@@ -227,13 +218,14 @@ type RenewalProblem = RenewalFailure & { readonly provider?: ProviderName };
 export function requestFor(
   entry: StoreEntry,
   { recheck = false, refused, forced }: RenewalCause,
-  store: Pick<CredentialStore, "window">,
+  store: CredentialStore,
   nowMs: number,
 ): CredentialRequest {
-  const { image: { endpoint, ...image }, stored, nextAttemptAtMs = Infinity } = entry;
+  const { image: { endpoint, ...image }, stored } = entry;
+  const dueAtMs = store.nextAttemptAtMs(entry, nowMs) ?? Infinity;
   const window = store.window(entry, nowMs);
   const current = stored?.provider === "adopted" ? undefined : stored;
-  const isDue = !recheck || refused !== undefined || nextAttemptAtMs <= nowMs;
+  const isDue = !recheck || refused !== undefined || dueAtMs <= nowMs;
   const newerThanDueMs = isDue ? current?.candidate.fetchedAtMs : undefined;
   const isUrgent = refused !== undefined || window === "mandatory" || window === "expired";
   return defined({
@@ -296,7 +288,7 @@ export function isPerServiceAccount(attempts: readonly ProviderAttempt[]): boole
 }
 
 /** Returns the failure of the first provider that failed, else that none has a credential. */
-export function failureOf(attempts: readonly ProviderAttempt[]): RenewalProblem {
+export function failureOf(attempts: readonly ProviderAttempt[]): RenewalFailure {
   for (const { provider, outcome } of attempts) {
     if (outcome.kind !== "failed") continue;
     const { reason, detail, retryAtMs } = outcome;

@@ -14,6 +14,7 @@ import { type NodeInMemory, SYSTEM_SOCKET } from "./node_in_memory.ts";
 import { type CountedPlugin, kubeletWith } from "./plugin.ts";
 import { openReporting } from "./reporting.ts";
 import { wholeChain } from "./whole_chain.ts";
+import { selectFirst } from "../../tests/fakes/selector.ts";
 
 const SETTINGS = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
 
@@ -62,7 +63,7 @@ export class AgentInMemory {
     });
     const { store } = this;
     this.reconciler = new Reconciler(
-      { store, observer, clock, inUseDelayMs },
+      { store, observer, clock, inUseDelayMs, selector: selectFirst },
       {
         discoverer,
         resolver: wholeChain(kubeletWith(plugin, { observer, clock }), observer, clock),

@@ -8,7 +8,7 @@ import type {
   ProcessRunner,
 } from "../../lib/model/mod.ts";
 import { systemClock, systemRandom } from "../../lib/platform/mod.ts";
-import { KubeletProvider } from "../../lib/providers/exec_plugin/mod.ts";
+import { KubeletProvider } from "../../lib/providers/mod.ts";
 
 /** Behavior of the plugin of a benchmark. */
 export interface PluginBehavior {
@@ -83,6 +83,9 @@ export function kubeletWith(
     random: systemRandom,
     observer,
     signal: new AbortController().signal,
+    accounts: () => {
+      throw new Error("no plugin has tokenAttributes");
+    },
   });
 }
 

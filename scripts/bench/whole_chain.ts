@@ -1,21 +1,22 @@
 import { join } from "@std/path";
-import { systemClock, systemFiles } from "../../lib/platform/mod.ts";
+import { PullCredentialCache } from "../../lib/cri/mod.ts";
 import {
   type Clock,
   credentialFromPair,
   type Observer,
   parseImageReference,
 } from "../../lib/model/mod.ts";
+import { systemClock, systemFiles } from "../../lib/platform/mod.ts";
 import {
   CredentialChain,
+  CredentialHelpers,
   criProvider,
   disabledProvider,
+  DockerProvider,
+  type KubeletProvider,
   labelsProvider,
   PushedCredentials,
 } from "../../lib/providers/mod.ts";
-import { CredentialHelpers, DockerProvider } from "../../lib/providers/docker/mod.ts";
-import { type KubeletProvider } from "../../lib/providers/exec_plugin/mod.ts";
-import { PullCredentialCache } from "../../lib/cri/mod.ts";
 import { CountedPlugin } from "./plugin.ts";
 
 /** Entries per source for images that are never requested. */

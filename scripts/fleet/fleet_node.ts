@@ -11,6 +11,7 @@ import { Backoff } from "../../lib/model/mod.ts";
 import { CredentialStore } from "../../lib/credentials/mod.ts";
 import type { TokenShape } from "./shapes.ts";
 import type { TokenService } from "./token_service.ts";
+import { selectFirst } from "../../tests/fakes/selector.ts";
 import { SeededRandom, type VirtualClock } from "./virtual_time.ts";
 
 const IMAGE = parseImageReference("registry.example.com/team/app:v1");
@@ -68,18 +69,18 @@ export class FleetNode {
       resolve: (request) => Promise.resolve(this.#resolve(request)),
     };
     const stages = () => ({ resolver });
-    const context = { store: this.#store, observer, clock, mounts: new Mounts(), stages };
-    this.#renewals = new Renewals(context, () => {});
+    const parts = { store: this.#store, observer, clock, mounts: new Mounts(), stages };
+    this.#renewals = new Renewals({ ...parts, selector: selectFirst }, () => {});
   }
 
   /** Renews due entries; returns the time of the next renewal (ms since the start). */
   async reconcile(): Promise<number> {
     const { clock } = this.#options;
-    this.#store.ensure(IMAGE, clock.wallMs());
+    this.#store.ensure(IMAGE);
     this.#renewals.start(this.#store.due(clock.wallMs()));
     await this.#renewals.idle();
-    const next = this.#store.nextDueAtMs();
-    return next === undefined ? Infinity : Math.max(clock.sinceStart(next), clock.nowMs + 1);
+    const next = this.#store.nextDueAtMs(clock.wallMs());
+    return Math.max(clock.sinceStart(next), clock.nowMs + 1);
   }
 
   /** Records an expiry when the mounts' credential has expired. */

@@ -42,7 +42,7 @@ export async function simulatedHours(hours: number): Promise<readonly Series[]> 
     if (step / 60 <= WARM_UP_HOURS) continue;
     samples.heapMib.push(Deno.memoryUsage().heapUsed / 2 ** 20);
     samples.handles.push(openFiles("self"));
-    samples.entries.push(agent.store.size);
+    samples.entries.push([...agent.store.entries()].length);
   }
   await agent.stop();
   // A stalled reconcile loop would be flat too.

@@ -14,7 +14,7 @@ export function serve(stage: Stage): { url: string; stage: Stage } & AsyncDispos
     health: () => healthOf(shown.stage.status, NOW_MS),
     history: (image) => shown.stage.history.of(image),
     guides: GUIDES,
-    allowedHosts: ["127.0.0.1"],
+    hostname: "127.0.0.1",
     now: () => nowMs += 1_000, // so that every request is rendered
   });
   const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };

@@ -59,7 +59,9 @@ export function canaryPlugins(
   script(node, "failing", "failing", secrets["plugin-stdout"], `/bin/cat ${stderr} >&2; exit 1`);
   script(node, "babbling", "babbling", `{"kind":"${secrets["plugin-stdout"]}"`);
   const request = join(node.dir, "own", "secrets", "request");
-  script(node, "account", "account", answer("account", "x"), `/bin/cat > ${request}`);
+  // Replaced as a whole: the agent may stop the script at any time.
+  const save = `/bin/cat > ${request}.$$ && /bin/mv ${request}.$$ ${request}`;
+  script(node, "account", "account", answer("account", "x"), save);
   const lines = PLUGINS.map((name) =>
     `- name: ${name}
   apiVersion: credentialprovider.kubelet.k8s.io/v1

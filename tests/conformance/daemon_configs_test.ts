@@ -1,6 +1,5 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { rewriteConfigText } from "../../lib/delivery/config_text.ts";
-import { consumerOf } from "../../lib/delivery/consumer.ts";
+import { rewriteConfigText } from "../../lib/delivery/deliverer.ts";
 import { ApprovedHosts } from "../../lib/discovery/mod.ts";
 import {
   type Endpoint,
@@ -91,10 +90,9 @@ Deno.test("probeTargetOf: probes as nydusd reads, in both generations", async ()
 
 Deno.test("rewriteConfigText: keeps every field of both generations", () => {
   const credential = { kind: "basic", username: "u", password: new Secret("new") } as const;
-  for (const { config, driver } of readVectors<DaemonConfigVector>("daemon-configs")) {
+  for (const { config } of readVectors<DaemonConfigVector>("daemon-configs")) {
     const text = JSON.stringify(config);
-    const { sections } = consumerOf({ configApi: "supported" }, driver);
-    const outcome = rewriteConfigText(text, sections, credential, false);
+    const outcome = rewriteConfigText(text, credential, false);
     ok(outcome.kind === "changed", outcome.kind);
     equal(outcome.text, text.replace(OLD, btoa("u:new")));
   }

@@ -1,5 +1,5 @@
 import { deepEqual, throws } from "node:assert/strict";
-import { findAuth, parseDockerConfig } from "../../lib/providers/docker/mod.ts";
+import { findAuth, parseDockerConfig } from "../../lib/providers/mod.ts";
 import { runVectors } from "./vectors.ts";
 
 interface DockerConfigVector {

@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { credentialSecret, parseDurationMs, parseImageReference } from "../../lib/model/mod.ts";
-import { readPluginResponse } from "../../lib/providers/exec_plugin/mod.ts";
+import { readPluginResponse } from "../../lib/providers/mod.ts";
 import { runVectors } from "./vectors.ts";
 
 interface PluginResponseVector {
@@ -25,10 +25,10 @@ Deno.test("readPluginResponse: agrees with every vector of plugin-responses.json
     const { stdout, defaultCacheDuration, error, cacheKey, authIsNull, auth = {} } = vector;
     const reading = readPluginResponse(stdout, parseDurationMs(defaultCacheDuration));
     if (error !== undefined || cacheKey === "") {
-      equal(reading.kind, "invalid");
+      equal(reading.kind, "failed");
       return;
     }
-    if (reading.kind !== "ok") throw new Error(reading.detail);
+    if (reading.kind === "failed") throw new Error(reading.detail);
     const { response } = reading;
     equal(response.cacheDurationMs, (vector.cacheSeconds ?? NaN) * 1000);
     equal(KEYS[response.cacheKeyType], cacheKey);

@@ -1,5 +1,5 @@
 import { deepEqual, ok } from "node:assert/strict";
-import { parseGoDuration } from "../../lib/model/mod.ts";
+import { parseDurationMs } from "../../lib/model/mod.ts";
 import { readProviderConfig } from "../../lib/providers/exec_plugin/provider_config.ts";
 import { runVectors } from "./vectors.ts";
 
@@ -26,7 +26,7 @@ Deno.test("readProviderConfig: agrees with every vector of provider-configs.json
     ]);
     const wanted = plugins?.map((plugin) => {
       const [name, duration = ""] = plugin.split(" ");
-      return [name, Number(parseGoDuration(duration) / 1_000_000n)];
+      return [name, Math.trunc(parseDurationMs(duration))];
     });
     deepEqual(found, wanted);
   });

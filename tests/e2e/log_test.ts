@@ -99,7 +99,7 @@ Deno.test("log: has a line for the start, the stop and a fatal error, in the con
     equal(failed.code, 1);
     const { event, level, message } = JSON.parse(failed.err.trimEnd().split("\n").at(-1) ?? "");
     equal(`${event} ${level}`, "agent-failed error");
-    match(message, new RegExp(`${port}: the port is in use by another program; stop it`));
+    match(message, new RegExp(`${port}: the port is in use by another process; stop it`));
     agent.signal("SIGTERM");
     await agent.until("the end", () => agent.log.includes("agent-stopped"));
     log = agent.log;

@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import type { AgentStatus } from "../../lib/model/mod.ts";
-import { parseStatusDocument } from "../../lib/observability/mod.ts";
+import { withTimesInMs } from "../../lib/observability/mod.ts";
 import { freePort, SimNode, type SimNodeOptions } from "../../lib/simulator/mod.ts";
 import { containsSecret } from "../canary/detector.ts";
 
@@ -151,7 +151,7 @@ export class AgentProcess implements AsyncDisposable {
 
   async get(path: string): Promise<{ readonly status: number; readonly body: string }> {
     try {
-      const signal = AbortSignal.timeout(3_000);
+      const signal = AbortSignal.timeout(30_000);
       const response = await fetch(`${this.#base}${path}`, { signal });
       return { status: response.status, body: await response.text() };
     } catch {
@@ -160,7 +160,7 @@ export class AgentProcess implements AsyncDisposable {
   }
 
   async status(): Promise<AgentStatus> {
-    return parseStatusDocument(JSON.parse((await this.get("/v1/status")).body)).status;
+    return withTimesInMs(JSON.parse((await this.get("/v1/status")).body));
   }
 
   /** Waits until a condition is true, with a generous timeout. */

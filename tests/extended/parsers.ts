@@ -7,8 +7,7 @@ import { loadConfig } from "../../lib/config/mod.ts";
 import { redactText } from "../../lib/observability/redact.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../lib/platform/mod.ts";
 import { inUseDelayMs } from "../../lib/delivery/mod.ts";
-import { rewriteConfigText } from "../../lib/delivery/config_text.ts";
-import { consumerOf } from "../../lib/delivery/consumer.ts";
+import { rewriteConfigText } from "../../lib/delivery/deliverer.ts";
 import { mirrorsOf } from "../../lib/discovery/approved_hosts.ts";
 import { listedBySystemApi, listRootFolder } from "../../lib/discovery/listed.ts";
 import {
@@ -26,17 +25,17 @@ import {
   type UnixHttp,
 } from "../../lib/model/mod.ts";
 import { isAllowedHost } from "../../lib/observability/app.ts";
-import { credentialsOf, findAuth, parseDockerConfig } from "../../lib/providers/docker/mod.ts";
-import { readPluginResponse } from "../../lib/providers/exec_plugin/mod.ts";
+import { credentialsOf, findAuth, parseDockerConfig } from "../../lib/providers/mod.ts";
+import { readPluginResponse } from "../../lib/providers/mod.ts";
 import { readProviderConfig } from "../../lib/providers/exec_plugin/provider_config.ts";
 import { readHelperResult } from "../../lib/providers/docker/credential_helper.ts";
 import { readGoYaml } from "../../lib/formats/go_yaml.ts";
-import { ExecAuthenticator } from "../../lib/providers/kubernetes/exec_credential.ts";
+import { ExecAuthenticator } from "../../lib/providers/kubernetes/connection.ts";
 import { readKubeconfig } from "../../lib/providers/kubernetes/kubeconfig.ts";
 import { readPod } from "../../lib/providers/kubernetes/node_pods.ts";
 import { readPullSecret } from "../../lib/providers/kubernetes/secret_provider.ts";
-import { parseChallenges, readTokenResponse } from "../../lib/verification/registry_protocol.ts";
-import { registryOfKey } from "../../lib/providers/docker/secret_keyring.ts";
+import { parseChallenges, readTokenResponse } from "../../lib/verification/probe.ts";
+import { registryOfKey } from "../../lib/providers/docker/docker_config.ts";
 import { registryOf } from "../../lib/cri/cri_messages.ts";
 import { PullCredentialCache } from "../../lib/cri/mod.ts";
 import { outcomeOf } from "../../lib/cri/reader.ts";
@@ -51,7 +50,6 @@ export interface TextParser {
   readonly parse: (text: string) => unknown;
 }
 
-const { sections: SECTIONS } = consumerOf({ configApi: "supported" }, "fusedev");
 const BASIC = { kind: "basic", username: "u", password: new Secret("p") } as const;
 
 function json(text: string): Record<string, unknown> {
@@ -158,7 +156,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     return readPullSecret({ metadata: { name: "a", namespace: "b" }, data });
   }),
   never("registryOfKey", registryOfKey),
-  never("rewriteConfigText", (text) => rewriteConfigText(text, SECTIONS, BASIC, true)),
+  never("rewriteConfigText", (text) => rewriteConfigText(text, BASIC, true)),
   never("listRootFolder", rootFolder),
   never("mirrorsOf", (text) => {
     try {
@@ -174,7 +172,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     const answer = { kind: "answered", headers: new Map(), body: new Secret(text) } as const;
     return [200, 400, 403].map((status) => readTokenResponse({ ...answer, status }));
   }),
-  never("isAllowedHost", (text) => isAllowedHost(text, [text, "127.0.0.1"])),
+  never("isAllowedHost", (text) => isAllowedHost(text, text)),
   never("redactText", redactText),
   never("printable", printable),
   never("inUseDelayMs", inUseDelayMs),

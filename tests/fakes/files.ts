@@ -57,10 +57,17 @@ export class FakeFiles implements FileSystem {
     else this.#unwritable.delete(folder);
   }
 
-  readText(path: string): Promise<string | undefined> {
+  readText(
+    path: string,
+    { maxBytes = Infinity }: { readonly maxBytes?: number } = {},
+  ): Promise<string | undefined> {
     this.reads.push(path);
     if (this.#unreadable.has(path)) return Promise.reject(refused("read", path));
-    return Promise.resolve(this.#entries.get(path)?.text);
+    const text = this.#entries.get(path)?.text;
+    if (text !== undefined && new TextEncoder().encode(text).length > maxBytes) {
+      return Promise.reject(new AgentError("io", `read ${path}: larger than ${maxBytes} bytes`));
+    }
+    return Promise.resolve(text);
   }
 
   stat(path: string): Promise<FileStat | undefined> {

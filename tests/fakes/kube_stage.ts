@@ -1,7 +1,7 @@
 import { KubeClient } from "../../lib/providers/kubernetes/client.ts";
 import { ConnectionResolver } from "../../lib/providers/kubernetes/connection.ts";
 import type { InformerContext } from "../../lib/providers/kubernetes/informer.ts";
-import { openKube } from "../../lib/providers/kubernetes/mod.ts";
+import { Kube } from "../../lib/providers/mod.ts";
 import { FakeClock } from "./clock.ts";
 import { FakeFiles } from "./files.ts";
 import { FakeKubeHttp } from "./kube_http.ts";
@@ -39,10 +39,10 @@ export function informerContext(
 }
 
 /** The Kubernetes providers of the node `one` with a fake API server. */
-export async function kubeStage(answer: FakeKubeHttp["answer"]) {
+export function kubeStage(answer: FakeKubeHttp["answer"]) {
   const http = new FakeKubeHttp(answer);
   const options = connectionOptions();
   const { clock } = options;
-  const kube = await openKube({ ...options, http, nodeName: "one", changed: () => {} });
-  return { kube, http, clock, [Symbol.dispose]: () => kube.stop() };
+  const kube = new Kube({ ...options, http, nodeName: "one", changed: () => {} });
+  return { kube, http, clock, [Symbol.dispose]: () => kube[Symbol.dispose]() };
 }

@@ -23,25 +23,24 @@ import {
 const MAX_MOUNTS = 1_000;
 const NO_RECORD: ImageRecord = { entries: [], results: [], renewals: [] };
 
-/** Renders the page of an image, or returns undefined for an unknown image. */
+/** Renders the page of an image, which may be unknown. */
 export function imagePage(
   status: AgentStatus,
   ref: string,
   known: ImageRecord | undefined,
-): Markup | undefined {
+): { readonly page: Markup; readonly isKnown: boolean } {
   const { nowMs } = status;
   const record = known ?? NO_RECORD;
   // One for each endpoint, the worst first.
   const views = imageViews(status, nowMs).filter(({ image }) => image.image === ref);
   const [view] = views;
-  if (view === undefined && known === undefined) return undefined;
   const level = view?.level ?? "ok";
-  return layout({
+  const page = layout({
     heading: ref,
     title: `${ref}: ${view === undefined ? "not mounted" : HEALTH_STATES[view.word].label}`,
     level,
     summary: summaryBlock(
-      { level, ...imageSummary(view, ref) },
+      { level, ...imageSummary(view, ref, known) },
       guideLink(view?.problems[0]?.code),
     ),
     body: html`<p><a href="/">All images</a></p>
@@ -55,20 +54,7 @@ ${timeline(record.renewals, nowMs)}
 <h2>History</h2>
 ${historyTable(record, ref, nowMs)}`,
   });
-}
-
-/** Renders the page for an image that is not known. */
-export function unknownImagePage(ref: string): Markup {
-  const summary = "this image is not mounted on this node and was not mounted recently";
-  return layout({
-    title: "unknown image",
-    heading: ref,
-    level: "ok",
-    summary: summaryBlock({ level: "ok", summary }),
-    body: html`<p><a href="/">All images</a></p>
-<p>To see which credential it would get, and why, run on the node:
-<code>nydus-auth-agent explain ${shellQuote(ref)}</code></p>`,
-  });
+  return { page, isKnown: view !== undefined || known !== undefined };
 }
 
 /** Quotes a text as one word of a shell command. */
@@ -80,9 +66,13 @@ function shellQuote(text: string): string {
 function imageSummary(
   view: ImageView | undefined,
   ref: string,
+  known: ImageRecord | undefined,
 ): { readonly summary: string; readonly remedy?: string } {
   if (view === undefined) {
-    return { summary: `${ref} is no longer mounted; its history is below` };
+    const summary = known === undefined
+      ? "this image is not mounted on this node and was not mounted recently"
+      : `${ref} is no longer mounted; its history is below`;
+    return { summary };
   }
   const [first] = view.problems;
   if (first !== undefined) {

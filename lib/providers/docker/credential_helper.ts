@@ -1,3 +1,4 @@
+import { firstJsonValue, goField, isFields } from "../../formats/mod.ts";
 import {
   type Clock,
   type Credential,
@@ -13,19 +14,21 @@ import {
   setNewest,
   tryParseImageTarget,
 } from "../../model/mod.ts";
-import { firstJsonValue, goField, isFields } from "../../formats/mod.ts";
 import {
   CachedProgram,
+  failedOutcome,
+  noCredential,
+  type ProgramOutcome,
+} from "../program/cached_program.ts";
+import {
   execute,
   type ExecutionOptions,
-  failedOutcome,
   findExecutable,
-  noCredential,
   processProblem,
+  type ProgramAuth,
   type ProgramFailure,
-  type ProgramOutcome,
   type ProgramResult,
-} from "../program/mod.ts";
+} from "../program/execution.ts";
 
 /** Dependencies and settings of {@linkcode CredentialHelpers}. */
 export interface CredentialHelpersOptions extends ExecutionOptions {
@@ -79,7 +82,6 @@ export class CredentialHelpers {
       ...this.#options,
       name,
       kind: "helper",
-      cacheKeyType: "Registry",
       semaphore: new Semaphore(MAX_PARALLEL_PER_HELPER),
     });
     setNewest(this.#programs, name, program, MAX_HELPERS);
@@ -99,24 +101,21 @@ export class CredentialHelpers {
       (result) => {
         const reading = readHelperResult(result, timeoutMs);
         if (reading.kind === "failed") return reading;
-        const response = { cacheKeyType: "Registry", cacheDurationMs } as const;
-        if (reading.kind === "none") return { kind: "responded", response };
-        const auth = [{ pattern: server, ...reading }];
-        return { kind: "responded", response: { ...response, auth } };
+        const auth = reading.entry && [{ pattern: server, ...reading.entry }];
+        const response = {
+          cacheKeyType: "Registry",
+          cacheDurationMs,
+          ...defined({ auth }),
+        } as const;
+        return { kind: "responded", response };
       },
     );
   }
 }
 
-/** Decoded result of one `docker-credential-NAME get`. */
-export type HelperReading =
-  | {
-    readonly kind: "entry";
-    readonly username: string;
-    /** Undefined for anonymous access, or if there is only a username. */
-    readonly credential?: Credential;
-  }
-  | { readonly kind: "none" }
+/** What a helper returned: without an entry, it has no credential for the registry. */
+type HelperReading =
+  | { readonly kind: "read"; readonly entry?: Omit<ProgramAuth, "pattern"> }
   | ProgramFailure;
 
 const FAILURES = {
@@ -137,7 +136,7 @@ const TOKEN_USERNAME = "<token>";
 export function readHelperResult(result: ProcessResult, timeoutMs: number): HelperReading {
   const stdout = result.kind === "exited" ? result.stdout : "";
   const problem = processProblem(result, timeoutMs);
-  if (problem?.kind === "failed" && stdout.trim() === NOT_FOUND) return { kind: "none" };
+  if (problem?.kind === "failed" && stdout.trim() === NOT_FOUND) return { kind: "read" };
   if (problem !== undefined) {
     return { kind: "failed", reason: FAILURES[problem.kind], detail: problem.detail };
   }
@@ -158,5 +157,5 @@ export function readHelperResult(result: ProcessResult, timeoutMs: number): Help
   const credential: Credential | undefined = username === TOKEN_USERNAME && secret !== ""
     ? { kind: "identity-token", username: "", token: new Secret(secret) }
     : credentialFromPair(username, secret);
-  return { kind: "entry", username, ...defined({ credential }) };
+  return { kind: "read", entry: { username, ...defined({ credential }) } };
 }

@@ -1,5 +1,14 @@
-import { AgentError, type Credential, credentialFromPair, Secret } from "../../model/mod.ts";
 import { type Fields, firstJsonValue, goField, isFields } from "../../formats/mod.ts";
+import {
+  AgentError,
+  comparePatterns,
+  type Credential,
+  credentialFromPair,
+  ImagePattern,
+  type ImageTarget,
+  isDockerHub,
+  Secret,
+} from "../../model/mod.ts";
 
 /** Decoded entry of `auths`. */
 export interface DockerAuth {
@@ -155,4 +164,48 @@ export function credentialsOf(auth: DockerAuth): readonly Credential[] {
     credentials.push({ kind: "identity-token", username, token: identityToken });
   }
   return credentials;
+}
+
+/** Credentials for a registry, or for a path in it. */
+export interface RegistryEntry {
+  /** The key as written in the file or secret. */
+  readonly key: string;
+  /** The images of the key. */
+  readonly pattern: ImagePattern;
+  /** Starts with the one that nydusd can use; empty for anonymous access. */
+  readonly credentials: readonly Credential[];
+}
+
+/**
+ * Returns the entries that match an image, the most specific key first, then in the given order.
+ * Keys match by the kubelet's rules (Kubernetes `pkg/credentialprovider/keyring.go`,
+ * `BasicDockerKeyring`): hosts are compared label by label, with `*` as a wildcard within a label,
+ * ports must be equal, and the path is a literal prefix.
+ */
+export function findEntries<S extends { readonly entries: readonly RegistryEntry[] }>(
+  secrets: readonly S[],
+  target: ImageTarget,
+): readonly { readonly secret: S; readonly entry: RegistryEntry }[] {
+  return secrets
+    .flatMap((secret) => secret.entries.map((entry) => ({ secret, entry })))
+    .filter(({ entry }) => entry.pattern.matches(target))
+    .sort((a, b) => comparePatterns(a.entry.pattern.canonical, b.entry.pattern.canonical));
+}
+
+/** Returns the images of a key; undefined if it is not a registry. */
+export function patternOfKey(key: string): ImagePattern | undefined {
+  return ImagePattern.tryParse(registryOfKey(key));
+}
+
+/**
+ * Returns the registry and path of a key, without the scheme and the registry API version at the
+ * start of the path. The aliases of Docker Hub become `docker.io`.
+ */
+export function registryOfKey(key: string): string {
+  const bare = key.replace(/^https?:\/\//, "");
+  const slash = bare.indexOf("/");
+  const host = slash < 0 ? bare : bare.slice(0, slash);
+  const path = slash < 0 ? "" : bare.slice(slash).replace(/^\/v[12](?=\/|$)/, "");
+  const registry = isDockerHub(host) || host === "registry.hub.docker.com" ? "docker.io" : host;
+  return path === "/" ? registry : `${registry}${path}`;
 }

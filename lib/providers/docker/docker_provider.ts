@@ -9,11 +9,11 @@ import {
   type FileSystem,
   type ImageReference,
   joinNames,
-  parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
   type ReasonCode,
   tokenExpiryOf,
+  tryParseImageTarget,
 } from "../../model/mod.ts";
 import type { CredentialHelpers } from "./credential_helper.ts";
 import {
@@ -22,10 +22,11 @@ import {
   type DockerConfig,
   dockerServer,
   findAuth,
+  findEntries,
   helperFor,
   parseDockerConfig,
+  patternOfKey,
 } from "./docker_config.ts";
-import { SecretKeyring } from "./secret_keyring.ts";
 
 /** Dependencies of {@linkcode DockerProvider}. */
 export interface DockerProviderOptions {
@@ -33,8 +34,6 @@ export interface DockerProviderOptions {
   readonly files: FileSystem;
   readonly clock: Clock;
   readonly helpers: CredentialHelpers;
-  /** The instance before a reload: the last valid configuration of the same file is kept. */
-  readonly before?: DockerProvider;
 }
 
 /** The last valid configuration, and the wall time at which its text was first read. */
@@ -55,10 +54,8 @@ export class DockerProvider implements CredentialProvider {
   readonly #options: DockerProviderOptions;
   #loaded: LoadedConfig | undefined;
 
-  constructor({ before, ...options }: DockerProviderOptions) {
-    this.#options = options; // without `before`, which would keep all earlier instances in memory
-    if (before === undefined || before.#options.configPath !== options.configPath) return;
-    this.#loaded = before.#loaded;
+  constructor(options: DockerProviderOptions) {
+    this.#options = options;
   }
 
   async provide(request: CredentialRequest): Promise<ProviderOutcome> {
@@ -176,15 +173,14 @@ function fromAuths(
  * that one, another may be accepted.
  */
 function otherEntries({ auths }: DockerConfig, { text }: ImageReference, used: string) {
-  if (auths.size < 2) return [];
-  const entries = [...auths].map(([key, auth]) => ({ key, credentials: credentialsOf(auth) }));
-  const keyring = new SecretKeyring([{ namespace: "", name: "", entries, problems: [] }]);
-  try {
-    return keyring.find(parseImageTarget(text)).map(({ entry }) => entry)
-      .filter(({ key }) => key !== used);
-  } catch {
-    return []; // an image that does not parse matches no key
-  }
+  const target = auths.size < 2 ? undefined : tryParseImageTarget(text);
+  if (target === undefined) return [];
+  const entries = [...auths].flatMap(([key, auth]) => {
+    const pattern = patternOfKey(key);
+    return pattern === undefined ? [] : [{ key, pattern, credentials: credentialsOf(auth) }];
+  });
+  return findEntries([{ entries }], target).map(({ entry }) => entry)
+    .filter(({ key }) => key !== used);
 }
 
 function noEntryNotes(

@@ -10,7 +10,6 @@ import {
   type FileSystem,
   formatProblem,
   type ImageTarget,
-  type PodAccounts,
   type ProviderNote,
   type ProviderOutcome,
   safeMessageOf,
@@ -18,9 +17,13 @@ import {
   tryParseImageTarget,
   type ValidAccounts,
 } from "../../model/mod.ts";
-import { Plugin, type PluginEnvironment, type PluginOutcome } from "./plugin.ts";
+import {
+  Plugin,
+  type PluginEnvironment,
+  type PluginOutcome,
+  ServiceAccountPlugin,
+} from "./plugin.ts";
 import { openProviderConfig, type PluginDefinition } from "./provider_config.ts";
-import { ServiceAccountPlugin } from "./service_account_plugin.ts";
 
 /** Dependencies and settings of {@linkcode KubeletProvider}. */
 export interface KubeletProviderOptions extends Omit<PluginEnvironment, "semaphore"> {
@@ -29,13 +32,11 @@ export interface KubeletProviderOptions extends Omit<PluginEnvironment, "semapho
   readonly files: FileSystem;
   /** Limit of concurrent executions over all plugins. */
   readonly maxParallel: number;
-  /** Opens the Kubernetes API for plugins with `tokenAttributes`; called on their first request. */
-  readonly accounts?: () => Promise<PodAccounts>;
   /** Bounds each plugin. @default no bound but the plugin's own timeout */
   readonly deadline?: AnswerDeadline;
   /**
-   * The instance before a reload. The state of plugins with the same definition and folder is kept,
-   * and all its plugins are kept while the same file is invalid.
+   * The instance before a reload. If it has the same file and folder, its plugins stay until the
+   * file changes, and their state as long as their definition does not.
    */
   readonly before?: KubeletProvider;
 }
@@ -66,8 +67,6 @@ export class KubeletProvider implements CredentialProvider {
   readonly #options: KubeletProviderOptions;
   readonly #environment: PluginEnvironment;
   #plugins: readonly Plugin[] = [];
-  /** Plugins of the instance before this one, until the configuration is loaded. */
-  #before: readonly Plugin[] = [];
   /** Of the configuration files at the last reload. */
   #text: string | undefined;
   #problem: Problem | undefined;
@@ -79,9 +78,8 @@ export class KubeletProvider implements CredentialProvider {
     this.#environment = { ...options, semaphore: new Semaphore(options.maxParallel) };
     if (before === undefined) return;
     const { configPath, binDir } = before.#options;
-    if (binDir === options.binDir) this.#before = before.#plugins;
-    if (configPath !== options.configPath) return;
-    this.#plugins = before.#plugins.map(({ definition }) => this.#plugin(definition));
+    if (configPath !== options.configPath || binDir !== options.binDir) return;
+    this.#plugins = before.#plugins.map((plugin) => this.#newPlugin(plugin.definition, plugin));
   }
 
   /**
@@ -132,18 +130,11 @@ export class KubeletProvider implements CredentialProvider {
     }) ?? await pending;
   }
 
-  /** Returns the plugin for a definition, with the state of the one that had the same definition. */
-  #plugin(definition: PluginDefinition): Plugin {
-    const text = JSON.stringify(definition);
-    const isSame = ({ definition }: Plugin) => JSON.stringify(definition) === text;
-    const current = this.#plugins.find(isSame);
-    if (current !== undefined) return current;
-    const before = this.#before.find(isSame);
-    const environment = this.#environment;
+  #newPlugin(definition: PluginDefinition, before?: Plugin): Plugin {
     const { tokenAttributes } = definition;
-    if (tokenAttributes === undefined) return new Plugin(definition, environment, before);
-    const { accounts } = this.#options;
-    return new ServiceAccountPlugin(definition, tokenAttributes, environment, accounts, before);
+    return tokenAttributes === undefined
+      ? new Plugin(definition, this.#environment, before)
+      : new ServiceAccountPlugin({ ...definition, tokenAttributes }, this.#environment, before);
   }
 
   async #reload(): Promise<ReloadOutcome> {
@@ -166,8 +157,10 @@ export class KubeletProvider implements CredentialProvider {
     if (text === textBefore) return { kind: "unchanged" };
     if (problems.length > 0) return this.#refuse("invalid-config", problems);
     this.#problem = undefined;
-    this.#plugins = plugins.map((definition) => this.#plugin(definition));
-    this.#before = [];
+    const current = new Map(this.#plugins.map((one) => [JSON.stringify(one.definition), one]));
+    this.#plugins = plugins.map((definition) =>
+      current.get(JSON.stringify(definition)) ?? this.#newPlugin(definition)
+    );
     return { kind: "loaded", warnings };
   }
 

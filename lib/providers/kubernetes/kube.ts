@@ -31,14 +31,14 @@ const MAX_STALE = 100;
 const DEBOUNCE_MS = 50;
 
 /** The Kubernetes providers. Each starts its informers on first use. */
-export class Kube {
+export class Kube implements Disposable {
   readonly #options: KubeOptions;
   readonly #connections: ConnectionResolver;
   readonly #context: InformerContext;
   readonly #stop = new AbortController();
   #node: NodePods | undefined;
   #secrets: KubeSecretProvider | undefined;
-  #accounts: PodAccounts | undefined;
+  #hasAccounts = false;
   #isChangePending = false;
 
   constructor(options: KubeOptions) {
@@ -60,14 +60,12 @@ export class Kube {
 
   /** Returns pods, their service accounts and tokens, for exec plugins. */
   accounts(): PodAccounts {
-    if (this.#accounts !== undefined) return this.#accounts;
-    const node = this.#nodePods();
-    node.onChange(() => this.#changed());
-    return this.#accounts = node;
+    this.#hasAccounts = true;
+    return this.#nodePods();
   }
 
   /** Returns the watches whose cache may be stale. */
-  stale(): readonly StaleWatch[] {
+  staleWatches(): readonly StaleWatch[] {
     const node = this.#node && [
       ...this.#node.podProblems(),
       ...this.#node.serviceAccounts.problems(),
@@ -83,15 +81,25 @@ export class Kube {
     return await this.#connections.check();
   }
 
-  stop(): void {
+  /** Stops the informers, and closes the connections to the API server. */
+  [Symbol.dispose](): void {
     this.#stop.abort();
     this.#secrets?.stop();
     this.#node?.stop();
+    this.#options.http[Symbol.dispose]();
   }
 
   #nodePods(): NodePods {
     const { nodeName, pulledBy } = this.#options;
-    return this.#node ??= new NodePods({ ...this.#context, nodeName, ...defined({ pulledBy }) });
+    return this.#node ??= new NodePods({
+      ...this.#context,
+      nodeName,
+      ...defined({ pulledBy }),
+      changed: () => {
+        this.#secrets?.updateReferences();
+        if (this.#hasAccounts) this.#changed();
+      },
+    });
   }
 
   #changed(): void {

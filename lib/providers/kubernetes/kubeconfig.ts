@@ -34,8 +34,6 @@ export interface ClientConfig {
   readonly serverName?: string;
   readonly proxyUrl?: Secret;
   readonly auth: AuthInfo;
-  /** The cluster's configuration for the exec plugin, passed on unchanged. */
-  readonly execConfig?: unknown;
 }
 
 const SERVICE_ACCOUNT_DIR = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -147,7 +145,7 @@ function clientConfig(cluster: ConfigObject, user: ConfigObject | undefined): Cl
     server: serverOf(cluster),
     skipVerify,
     auth: user === undefined ? { kind: "anonymous" } : authInfo(user, cert !== undefined),
-    ...defined({ ca, cert, key, proxyUrl, serverName, execConfig: execConfigOf(cluster) }),
+    ...defined({ ca, cert, key, proxyUrl, serverName }),
   };
 }
 
@@ -238,13 +236,4 @@ function variable(item: unknown): [string, string][] {
   const name = goString(goField(item, "name")) ?? "";
   const value = goString(goField(item, "value") ?? "") ?? "";
   return name === "" || /[=\0]/.test(name) || value.includes("\0") ? [] : [[name, value]];
-}
-
-/** Returns the cluster's extension for exec plugins, under the name that the protocol reserves. */
-function execConfigOf(cluster: ConfigObject): unknown {
-  const extensions = cluster.get("extensions");
-  const found = Array.isArray(extensions)
-    ? extensions.find((one) => isFields(one) && one["name"] === "client.authentication.k8s.io/exec")
-    : undefined;
-  return isFields(found) ? found["extension"] : undefined;
 }

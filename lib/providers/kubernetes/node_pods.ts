@@ -1,3 +1,4 @@
+import { type Fields, isFields } from "../../formats/mod.ts";
 import {
   type AccountProblem,
   type AccountResult,
@@ -10,7 +11,6 @@ import {
   Secret,
   type TokenResult,
 } from "../../model/mod.ts";
-import { type Fields, isFields } from "../../formats/mod.ts";
 import {
   Informer,
   type InformerContext,
@@ -18,7 +18,6 @@ import {
   metadataOf,
   ObjectCache,
   stringOf,
-  type Transform,
 } from "./informer.ts";
 
 /** The relevant fields of a pod. */
@@ -87,32 +86,27 @@ function objectsOf(value: unknown): Fields[] {
   return Array.isArray(value) ? value.filter(isFields) : [];
 }
 
-const isEqual = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
-
-const POD: Transform<NodePod> = { transform: readPod, isEqual };
-
-const SERVICE_ACCOUNT: Transform<KubeServiceAccount> = {
-  transform(object) {
-    const metadata = metadataOf(object);
-    const annotations = isFields(metadata["annotations"]) ? metadata["annotations"] : {};
-    return {
-      uid: stringOf(metadata["uid"]),
-      pullSecrets: pullSecretsOf(object),
-      annotations: Object.fromEntries(
-        Object.entries(annotations).flatMap(([key, value]) =>
-          typeof value === "string" ? [[key, value]] : []
-        ),
+function readServiceAccount(object: Fields): KubeServiceAccount {
+  const metadata = metadataOf(object);
+  const annotations = isFields(metadata["annotations"]) ? metadata["annotations"] : {};
+  return {
+    uid: stringOf(metadata["uid"]),
+    pullSecrets: pullSecretsOf(object),
+    annotations: Object.fromEntries(
+      Object.entries(annotations).flatMap(([key, value]) =>
+        typeof value === "string" ? [[key, value]] : []
       ),
-    };
-  },
-  isEqual,
-};
+    ),
+  };
+}
 
 /** Dependencies of {@linkcode NodePods}. */
 export interface NodePodsOptions extends InformerContext {
   readonly nodeName: string;
   /** Returns the UIDs of pods that pulled an image, according to the CRI proxy. */
   readonly pulledBy?: (image: ImageReference) => readonly string[];
+  /** Called when pods or service accounts have changed. */
+  readonly changed: () => void;
 }
 
 const NOT_FOUND = 404;
@@ -124,7 +118,6 @@ export class NodePods implements PodAccounts {
   readonly serviceAccounts: ObjectCache<KubeServiceAccount>;
   readonly #options: NodePodsOptions;
   readonly #pods: Informer<NodePod>;
-  readonly #listeners: (() => void)[] = [];
   readonly #startedMs: number;
   readonly #stop = new AbortController();
 
@@ -132,11 +125,15 @@ export class NodePods implements PodAccounts {
     this.#options = options;
     this.#startedMs = options.clock.monotonicMs();
     const changed = () => this.#changed();
-    const resource = "serviceaccounts";
-    this.serviceAccounts = new ObjectCache({ ...options, ...SERVICE_ACCOUNT, resource, changed });
+    this.serviceAccounts = new ObjectCache({
+      ...options,
+      transform: readServiceAccount,
+      resource: "serviceaccounts",
+      changed,
+    });
     this.#pods = new Informer({
       ...options,
-      ...POD,
+      transform: readPod,
       resource: "pods",
       fieldSelector: `spec.nodeName=${options.nodeName}`,
       changed,
@@ -147,11 +144,6 @@ export class NodePods implements PodAccounts {
   /** Returns the pods that have not ended. */
   activePods(): readonly NodePod[] {
     return [...this.#pods.items.values()].filter(({ ended }) => !ended);
-  }
-
-  /** Calls `listener` when pods or service accounts change. */
-  onChange(listener: () => void): void {
-    this.#listeners.push(listener);
   }
 
   /**
@@ -241,7 +233,7 @@ export class NodePods implements PodAccounts {
   #changed(): void {
     const pods = this.activePods().filter(({ serviceAccount }) => serviceAccount !== "");
     this.serviceAccounts.setReferences(new Set(pods.map(serviceAccountKey)));
-    for (const listener of this.#listeners) listener();
+    this.#options.changed();
   }
 }
 

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { type Fields, goField, isFields } from "../../formats/mod.ts";
 import {
   AgentError,
   type Candidate,
@@ -12,15 +13,13 @@ import {
   tokenExpiryOf,
   tryParseImageTarget,
 } from "../../model/mod.ts";
-import { type Fields, goField, isFields } from "../../formats/mod.ts";
 import {
   credentialsOf,
-  type KeyringMatch,
-  type PullSecret,
+  findEntries,
+  patternOfKey,
   readDockerAuth,
-  type SecretEntry,
-  SecretKeyring,
-} from "../docker/mod.ts";
+  type RegistryEntry,
+} from "../docker/docker_config.ts";
 import {
   type InformerContext,
   type InformerProblem,
@@ -30,8 +29,17 @@ import {
 } from "./informer.ts";
 import { type NodePods, serviceAccountKey } from "./node_pods.ts";
 
+/** Credential-related part of a pull secret. */
+export interface PullSecret {
+  readonly namespace: string;
+  readonly name: string;
+  readonly entries: readonly RegistryEntry[];
+  /** Problems of the secret or of single entries. They quote no value. */
+  readonly problems: readonly string[];
+}
+
 /** A cached pull secret. */
-export interface CachedSecret extends PullSecret {
+interface CachedSecret extends PullSecret {
   /** Digest of its content. */
   readonly digest: string;
   /** Wall time at which this content was first read (ms). */
@@ -64,7 +72,6 @@ export class KubeSecretProvider implements CredentialProvider {
   readonly #secrets: ObjectCache<CachedSecret>;
   readonly #notify: () => void;
   #references: ReadonlySet<string> = new Set();
-  #keyring: SecretKeyring<CachedSecret> | undefined;
 
   constructor({ node, changed, ...context }: KubeSecretProviderOptions) {
     this.#node = node;
@@ -79,9 +86,8 @@ export class KubeSecretProvider implements CredentialProvider {
         readAtMs: context.clock.wallMs(),
       }),
       isEqual: (a, b) => a.digest === b.digest,
-      changed: () => this.#changed(),
+      changed,
     });
-    node.onChange(() => this.#updateReferences());
   }
 
   /** Returns the problems of pods, service accounts and secrets. */
@@ -105,12 +111,8 @@ export class KubeSecretProvider implements CredentialProvider {
     this.#secrets.stop();
   }
 
-  #changed(): void {
-    this.#keyring = undefined;
-    this.#notify();
-  }
-
-  #updateReferences(): void {
+  /** Called when pods or service accounts have changed. */
+  updateReferences(): void {
     const before = this.#references;
     this.#references = new Set(
       this.#node.activePods().flatMap((pod) => {
@@ -120,7 +122,7 @@ export class KubeSecretProvider implements CredentialProvider {
       }),
     );
     this.#secrets.setReferences(this.#references);
-    if (before.symmetricDifference(this.#references).size > 0) this.#changed();
+    if (before.symmetricDifference(this.#references).size > 0) this.#notify();
   }
 
   async provide(request: CredentialRequest): Promise<ProviderOutcome> {
@@ -128,12 +130,13 @@ export class KubeSecretProvider implements CredentialProvider {
     const target = tryParseImageTarget(request.image.text);
     let matches = this.#find(target);
     if (request.newerThanMs !== undefined) {
-      const keys = new Set(matches.map(({ secret }) => `${secret.namespace}/${secret.name}`));
-      await this.#secrets.refresh(keys);
+      await this.#secrets.refresh(new Set(matches.map(({ secret }) => keyOf(secret))));
       matches = this.#find(target);
     }
     const notes: ProviderNote[] = [];
-    const found = distinct(matches.flatMap((match) => this.#candidates(match, notes)));
+    const found = distinct(
+      matches.flatMap(({ secret, entry }) => candidatesOf(secret, entry, notes)),
+    );
     const [first, ...rest] = withinLimits(found, request.inUse).map(({ candidate }) => candidate);
     const omitted = found.length - rest.length - 1;
     if (omitted > 0) {
@@ -152,52 +155,50 @@ export class KubeSecretProvider implements CredentialProvider {
     return { kind: "none", reason, notes: bounded };
   }
 
-  #find(target: ImageTarget | undefined): readonly KeyringMatch<CachedSecret>[] {
-    return target === undefined ? [] : this.#currentKeyring().find(target);
-  }
-
-  #currentKeyring(): SecretKeyring<CachedSecret> {
-    return this.#keyring ??= new SecretKeyring(this.#secrets.items());
-  }
-
-  #candidates(
-    { secret, entry }: KeyringMatch<CachedSecret>,
-    notes: ProviderNote[],
-  ): readonly SecretCandidate[] {
-    const { namespace, name, readAtMs } = secret;
-    const subject = `secret ${namespace}/${name}`;
-    if (entry.credentials.length === 0) {
-      notes.push({ subject, reason: "anonymous-entry", detail: `entry ${entry.key}` });
-    }
-    return entry.credentials.map((credential) => {
-      const { expiresAtMs, warning } = tokenExpiryOf(credential, readAtMs);
-      if (warning !== undefined) notes.push({ subject, reason: "found", detail: warning });
-      const candidate = {
-        credential,
-        origin: `${subject}, entry ${entry.key}`,
-        pattern: entry.key,
-        fetchedAtMs: readAtMs,
-        watched: true,
-        ...defined({ expiresAtMs }),
-      };
-      return { namespace, candidate };
-    });
+  #find(target: ImageTarget | undefined) {
+    return target === undefined ? [] : findEntries(this.#secrets.items(), target);
   }
 
   #invalid(): ProviderNote[] {
-    const notes: ProviderNote[] = [];
-    const reason = "invalid-entry";
-    for (const { namespace, name, problems } of this.#secrets.items()) {
-      const subject = `secret ${namespace}/${name}`;
-      for (const detail of problems) notes.push({ subject, reason, detail });
-      if (notes.length > MAX_NOTES) return notes;
-    }
-    for (const { secret, key } of this.#currentKeyring().unusable) {
-      const detail = `the key ${JSON.stringify(key.slice(0, 200))} is not a registry`;
-      notes.push({ subject: `secret ${secret.namespace}/${secret.name}`, reason, detail });
-    }
-    return notes;
+    return this.#secrets.items().flatMap((secret) =>
+      secret.problems.map((detail) => ({
+        subject: `secret ${keyOf(secret)}`,
+        reason: "invalid-entry" as const,
+        detail,
+      }))
+    );
   }
+}
+
+/** Returns the candidates of an entry, and adds what is noteworthy about them. */
+function candidatesOf(
+  secret: CachedSecret,
+  entry: RegistryEntry,
+  notes: ProviderNote[],
+): readonly SecretCandidate[] {
+  const { namespace, readAtMs } = secret;
+  const subject = `secret ${keyOf(secret)}`;
+  if (entry.credentials.length === 0) {
+    notes.push({ subject, reason: "anonymous-entry", detail: `entry ${entry.key}` });
+  }
+  return entry.credentials.map((credential) => {
+    const { expiresAtMs, warning } = tokenExpiryOf(credential, readAtMs);
+    if (warning !== undefined) notes.push({ subject, reason: "found", detail: warning });
+    const candidate = {
+      credential,
+      origin: `${subject}, entry ${entry.key}`,
+      pattern: entry.key,
+      fetchedAtMs: readAtMs,
+      watched: true,
+      ...defined({ expiresAtMs }),
+    };
+    return { namespace, candidate };
+  });
+}
+
+/** Returns `namespace/name`. */
+function keyOf({ namespace, name }: PullSecret): string {
+  return `${namespace}/${name}`;
 }
 
 function noteOf({ subject, failure, unsynced }: InformerProblem): ProviderNote {
@@ -222,12 +223,8 @@ interface SecretCandidate {
 
 /** Returns each credential once, under its most specific key. */
 function distinct(found: readonly SecretCandidate[]): readonly SecretCandidate[] {
-  const byFingerprint = new Map<string, SecretCandidate>();
-  for (const one of found) {
-    const fingerprint = credentialFingerprint(one.candidate.credential);
-    if (!byFingerprint.has(fingerprint)) byFingerprint.set(fingerprint, one);
-  }
-  return [...byFingerprint.values()];
+  const groups = Map.groupBy(found, ({ candidate }) => credentialFingerprint(candidate.credential));
+  return [...groups.values()].flatMap(([first]) => first ?? []);
 }
 
 /**
@@ -264,7 +261,7 @@ const MAX_ENTRIES = 1_000;
  */
 export function readPullSecret(object: Fields): PullSecret {
   const { namespace, name } = metadataOf(object);
-  const entries: SecretEntry[] = [];
+  const entries: RegistryEntry[] = [];
   const problems: string[] = [];
   try {
     for (const [key, fields] of Object.entries(authsOf(object))) {
@@ -319,14 +316,18 @@ function decode(encoded: string, field: string): Fields {
 function readEntry(
   key: string,
   fields: unknown,
-  entries: SecretEntry[],
+  entries: RegistryEntry[],
   problems: string[],
 ): void {
   try {
     if (!isFields(fields)) throw invalid(`auths.${key} is not an object`);
+    const pattern = patternOfKey(key);
+    if (pattern === undefined) {
+      throw invalid(`the key ${JSON.stringify(key.slice(0, 200))} is not a registry`);
+    }
     const auth = readDockerAuth(key, withPadding(fields));
     if (auth.undecodable) throw invalid(`auths.${key}.auth is not UTF-8 text`);
-    entries.push({ key, credentials: credentialsOf(auth) });
+    entries.push({ key, pattern, credentials: credentialsOf(auth) });
   } catch (error) {
     problems.push(messageOf(error));
   }

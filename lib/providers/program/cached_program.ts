@@ -1,8 +1,10 @@
 import {
   type Candidate,
   type Clock,
+  comparePatterns,
   type CredentialRequest,
   defined,
+  ImagePattern,
   type ImageReference,
   type ImageTarget,
   isNewEnough,
@@ -16,23 +18,14 @@ import {
   type Semaphore,
   setNewest,
   SHARED_EXECUTION_MS,
+  tokenExpiryOf,
 } from "../../model/mod.ts";
-import type { ProgramFailure, ProgramResult } from "./execution.ts";
-import {
-  type CacheEntry,
-  cacheKey,
-  cacheKeys,
-  type CacheKeyType,
-  matchEntry,
-  toCacheEntry,
-} from "./response_cache.ts";
+import type { CacheKeyType, ProgramFailure, ProgramResponse, ProgramResult } from "./execution.ts";
 
 /** Dependencies and settings of a {@linkcode CachedProgram}. */
 export interface CachedProgramOptions {
   readonly name: string;
   readonly kind: "plugin" | "helper";
-  /** The type of all responses; undefined if only a response contains it. */
-  readonly cacheKeyType?: CacheKeyType;
   readonly clock: Clock;
   /** Adds jitter to the backoff. */
   readonly random?: Random;
@@ -79,8 +72,6 @@ type EntryResult =
     readonly kind: "entry";
     readonly entry: CacheEntry;
     readonly reason: "found" | "found-in-cache" | "shared-execution";
-    /** Warnings of a new response that were not reported before. */
-    readonly warnings: readonly string[];
   }
   | ProgramFailure & {
     /** Wall time before which the program is not executed again. */
@@ -122,7 +113,7 @@ export class CachedProgram {
   /** By cache key. */
   readonly #refusals = new Refusals();
   readonly #reportedWarnings = new Set<string>();
-  /** The type in the last response. */
+  /** The type in the last response; a helper's responses are all for its registry. */
   #cacheKeyType: CacheKeyType | undefined;
   /** Number of executions started. */
   #executions = 0;
@@ -132,7 +123,7 @@ export class CachedProgram {
     this.semaphore = options.semaphore;
     this.#options = options;
     this.#backoff = new ScopedBackoff(options);
-    this.#cacheKeyType = options.cacheKeyType;
+    if (options.kind === "helper") this.#cacheKeyType = "Registry";
   }
 
   /** Returns the program's credentials for an image, from the cache or an execution. */
@@ -144,19 +135,19 @@ export class CachedProgram {
     const { name: subject, kind } = this.#options;
     const result = await this.#getEntry(request, target, execute);
     if (result.kind === "failed") return failedOutcome(this.#options, result);
-    const { entry, reason, warnings } = result;
+    const { entry, reason } = result;
     const { candidates, anonymous } = matchEntry(entry, target);
     const none = kind === "helper"
       ? "helper-no-credential"
       : entry.auths === undefined
       ? "plugin-no-credential"
       : "no-pattern-matched";
-    const detail = warnings.join("; ") || undefined;
+    const detail = entry.warnings.join("; ") || undefined;
     const outcomeReason = candidates.length > 0 ? reason : anonymous ?? none;
     return { ...noCredential(subject, outcomeReason, detail), candidates };
   }
 
-  /** Returns the response for an image from the cache or an execution. Never rejects. */
+  /** Returns the response for an image from the cache or an execution. */
   async #getEntry(
     request: CredentialRequest,
     target: ImageTarget | undefined,
@@ -173,7 +164,7 @@ export class CachedProgram {
       if (running === undefined) {
         const isForced = this.#isForced(request);
         const newest = request.refused && !isForced ? this.#newest(image) : undefined;
-        if (newest !== undefined) return cachedResult(newest);
+        if (newest !== undefined) return { kind: "entry", entry: newest, reason: "found-in-cache" };
         // A failure before the refusal does not delay a forced execution.
         const forced = isForced ? { ...request, forcedAtMs: clock.monotonicMs() } : request;
         return await this.#start(forced, fromCache, execute);
@@ -184,7 +175,7 @@ export class CachedProgram {
       if (
         this.#cachedFor(image).includes(entry) && isNewEnough(entry.fetchedAtMs, request, clock)
       ) {
-        return { ...result, reason: "shared-execution", warnings: [] };
+        return { ...result, reason: "shared-execution" };
       }
     }
   }
@@ -198,7 +189,8 @@ export class CachedProgram {
     const isShared = ({ execution }: CacheEntry) => execution > executionsBefore;
     const entry = this.#cachedFor(request.image)
       .find((entry) => isShared(entry) || this.#isUsable(entry, request, target));
-    return entry && cachedResult(entry, isShared(entry) ? "shared-execution" : "found-in-cache");
+    const reason = entry && isShared(entry) ? "shared-execution" : "found-in-cache";
+    return entry && { kind: "entry", entry, reason };
   }
 
   /** Returns the responses for an image: by image, by registry, then the global one. */
@@ -276,13 +268,7 @@ export class CachedProgram {
       // that serves this request.
       return this.#backingOff(key, request) ?? fromCache() ??
         await this.#execute(key, execution, request, execute);
-    })
-      .catch((): EntryResult => ({
-        kind: "failed",
-        reason: "internal-error",
-        detail: "its response could not be processed",
-      }))
-      .finally(() => keys.forEach((key) => this.#running.delete(key)));
+    }).finally(() => keys.forEach((key) => this.#running.delete(key)));
     for (const key of keys) this.#running.set(key, result);
     return await result;
   }
@@ -323,7 +309,7 @@ export class CachedProgram {
     const { cacheKeyType } = result.response;
     this.#backoff.succeeded(key);
     this.#cacheKeyType = cacheKeyType;
-    const { entry, warnings } = toCacheEntry(this.#options, result.response, {
+    const entry = toCacheEntry(this.#options, result.response, {
       execution,
       fetchedAtMs,
       respondedAtMs: clock.wallMs(),
@@ -331,24 +317,135 @@ export class CachedProgram {
       ...defined({ requestedUntilMs: validUntilMs }),
     });
     setNewest(this.#responses, cacheKey(cacheKeyType, image), entry, MAX_ENTRIES);
-    return { kind: "entry", entry, reason: "found", warnings: this.#reportOnce(warnings) };
+    for (const warning of entry.warnings) this.#reportOnce(warning);
+    return { kind: "entry", entry, reason: "found" };
   }
 
-  /** Reports the warnings that were not reported before, and returns them. */
-  #reportOnce(warnings: readonly string[]): readonly string[] {
-    const unreported = warnings.filter((warning) => !this.#reportedWarnings.has(warning));
-    for (const warning of unreported) {
-      this.#reportedWarnings.add(warning);
-      const text = `${labelOf(this.#options)}: ${warning}`;
-      this.#options.observer.notify({ kind: "warning", code: "plugin-response", text });
-    }
-    return unreported;
+  #reportOnce(warning: string): void {
+    if (this.#reportedWarnings.has(warning)) return;
+    this.#reportedWarnings.add(warning);
+    const text = `${labelOf(this.#options)}: ${warning}`;
+    this.#options.observer.notify({ kind: "warning", code: "plugin-response", text });
   }
 }
 
-function cachedResult(
-  entry: CacheEntry,
-  reason: "found-in-cache" | "shared-execution" = "found-in-cache",
-): EntryResult {
-  return { kind: "entry", entry, reason, warnings: [] };
+/** Credential of a cached response for the images that match a pattern. */
+interface CachedAuth {
+  /** Undefined: all images of the cache key. */
+  readonly pattern?: ImagePattern;
+  /** Undefined for anonymous access, or if the program returned only a username. */
+  readonly candidate?: Candidate;
+  readonly username: string;
+}
+
+/** The execution that produced a response. */
+export interface ExecutionRecord {
+  /** Sequence number: later executions have higher numbers. */
+  readonly execution: number;
+  /** Wall time at which the execution started. */
+  readonly fetchedAtMs: number;
+  /** Wall and monotonic time of the response. */
+  readonly respondedAtMs: number;
+  readonly respondedAtMonotonicMs: number;
+  /** `validUntilMs` of the request that caused the execution. */
+  readonly requestedUntilMs?: number;
+}
+
+/** A cached response. */
+export interface CacheEntry extends ExecutionRecord {
+  /** How long after the response it may be served without another execution. */
+  readonly cacheMs: number;
+  /** Most specific pattern first; undefined if there is no credential for the cache key. */
+  readonly auths?: readonly CachedAuth[];
+  /** They do not quote the response. */
+  readonly warnings: readonly string[];
+}
+
+/** A shorter `cacheDuration` means "do not cache" and is no hint when to refresh the credential. */
+const MIN_CACHE_DURATION_MS = 1_000;
+/** The key of an image by cache key type. */
+const KEYS: Readonly<Record<CacheKeyType, (image: ImageReference) => string>> = {
+  Image: ({ text }) => text,
+  Registry: ({ registry }) => registry,
+  Global: () => "",
+};
+
+/** Returns the cache key of an image. Keys of different types cannot collide. */
+export function cacheKey(type: CacheKeyType, image: ImageReference): string {
+  return `${type}\0${KEYS[type](image)}`;
+}
+
+/** Returns the cache keys of an image of every type, the most specific first. */
+export function cacheKeys(image: ImageReference): readonly string[] {
+  return [cacheKey("Image", image), cacheKey("Registry", image), cacheKey("Global", image)];
+}
+
+/**
+ * Converts a response to a cache entry. Patterns that do not parse match no image. A helper's
+ * response is for all images of its registry.
+ */
+export function toCacheEntry(
+  { name, kind }: { readonly name: string; readonly kind: "plugin" | "helper" },
+  { auth, cacheDurationMs }: ProgramResponse,
+  record: ExecutionRecord,
+): CacheEntry {
+  const warnings = new Set<string>();
+  const { fetchedAtMs } = record;
+  const isPlugin = kind === "plugin";
+  const isCacheable = cacheDurationMs >= MIN_CACHE_DURATION_MS;
+  const cacheMs = isCacheable ? cacheDurationMs : SHARED_EXECUTION_MS;
+  if (auth === undefined) return { ...record, cacheMs, warnings: [] };
+  if (!isCacheable) {
+    warnings.add(
+      `cacheDuration is below 1s: a response is shared by requests within ${SHARED_EXECUTION_MS} ms`,
+    );
+  }
+  const auths = auth.flatMap(({ pattern: text, username, credential }): CachedAuth[] => {
+    const pattern = isPlugin ? ImagePattern.tryParse(text) : undefined;
+    if (isPlugin && pattern === undefined) {
+      warnings.add("a pattern in the response does not parse and is ignored");
+      return [];
+    }
+    if (credential === undefined) return [defined({ pattern, username })];
+    const { expiresAtMs, warning } = tokenExpiryOf(credential, fetchedAtMs);
+    if (warning !== undefined) warnings.add(warning);
+    const candidate: Candidate = {
+      credential,
+      origin: isPlugin ? `plugin ${name}` : `${name} for ${text}`,
+      plugin: name,
+      pattern: text,
+      fetchedAtMs,
+      watched: false,
+      ...defined({
+        refreshAtMs: isPlugin && isCacheable ? fetchedAtMs + cacheDurationMs : undefined,
+        expiresAtMs,
+      }),
+    };
+    return [defined({ pattern, username, candidate })];
+  });
+  auths.sort((a, b) => comparePatterns(a.pattern?.text ?? "", b.pattern?.text ?? ""));
+  return { ...record, cacheMs, auths, warnings: [...warnings] };
+}
+
+/** What a cached response contains for an image. */
+export interface EntryMatch {
+  /** Most specific pattern first. */
+  readonly candidates: readonly Candidate[];
+  /** Set if a pattern without a credential matches. */
+  readonly anonymous?: "anonymous-entry" | "incomplete-entry";
+}
+
+/** Returns what an entry contains for an image; no pattern matches without a target. */
+export function matchEntry(
+  { auths = [] }: CacheEntry,
+  target: ImageTarget | undefined,
+): EntryMatch {
+  const matches = auths.filter(({ pattern }) =>
+    pattern === undefined || (target !== undefined && pattern.matches(target))
+  );
+  const without = matches.find(({ candidate }) => candidate === undefined);
+  return {
+    candidates: matches.flatMap(({ candidate }) => candidate ?? []),
+    ...(without && { anonymous: without.username === "" ? "anonymous-entry" : "incomplete-entry" }),
+  };
 }

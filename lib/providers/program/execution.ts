@@ -1,6 +1,7 @@
 import { isAbsolute, join } from "@std/path";
 import {
   type Clock,
+  type Credential,
   defined,
   type ExecutionResult,
   type FileSystem,
@@ -11,7 +12,6 @@ import {
   type ProviderName,
   type ReasonCode,
 } from "../../model/mod.ts";
-import type { ProgramResponse } from "./response_cache.ts";
 
 /**
  * Environment variable set for helpers and plugins. With it, `docker-credential-nydus-auth`
@@ -20,6 +20,26 @@ import type { ProgramResponse } from "./response_cache.ts";
 export const CALLED_BY_AGENT = "DOCKER_CREDENTIAL_NYDUS_AUTH_CALLED_BY_AGENT";
 /** Limit on the output of plugins and helpers. */
 export const MAX_STDOUT_BYTES = 1024 * 1024;
+
+/** The images for which a response may be cached. */
+export type CacheKeyType = "Image" | "Registry" | "Global";
+
+/** Credential of a response for the images that match a pattern. */
+export interface ProgramAuth {
+  readonly pattern: string;
+  readonly username: string;
+  /** Undefined for anonymous access, or if there is only a username. */
+  readonly credential?: Credential;
+}
+
+/** A response of a plugin or helper. */
+export interface ProgramResponse {
+  readonly cacheKeyType: CacheKeyType;
+  /** How long the response may be cached; 0: it must not be. */
+  readonly cacheDurationMs: number;
+  /** Undefined if the program has no credential for the image. */
+  readonly auth?: readonly ProgramAuth[];
+}
 
 /** Why a program returned no response. The detail quotes neither stdout nor stderr. */
 export interface ProgramFailure {

@@ -1,6 +1,6 @@
 import { deepEqual, match } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/agent/check_node.ts";
-import { checkCriProxy } from "../../../lib/agent/check_cri_proxy.ts";
+import { checkCriProxy } from "../../../lib/agent/check_node.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 

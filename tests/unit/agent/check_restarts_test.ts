@@ -1,8 +1,9 @@
 import { deepEqual } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/agent/check_node.ts";
-import { checkMountedCredentials, checkRestarts } from "../../../lib/agent/check_restarts.ts";
+import { checkRestarts } from "../../../lib/agent/check_host.ts";
+import { checkMountedCredentials } from "../../../lib/agent/check_node.ts";
 import { type NodeView, parseImageReference, Secret } from "../../../lib/model/mod.ts";
-import { parseDockerConfig } from "../../../lib/providers/docker/mod.ts";
+import { parseDockerConfig } from "../../../lib/providers/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeProcessRunner } from "../../fakes/process.ts";
 

@@ -1,10 +1,11 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/agent/check_node.ts";
 import { checkExecution, checkLifetime, type Execution } from "../../../lib/agent/check_image.ts";
-import { checkAddress } from "../../../lib/agent/checks.ts";
-import { canWrite, checkHost, isAgent } from "../../../lib/agent/check_node.ts";
+import { checkAddress, runChecks } from "../../../lib/agent/checks.ts";
+import { checkHost, isAgent } from "../../../lib/agent/check_host.ts";
+import { canWrite } from "../../../lib/agent/check_node.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
-import type { AgentConfig } from "../../../lib/config/mod.ts";
+import { type AgentConfig, loadConfig } from "../../../lib/config/mod.ts";
 import type { Candidate, FileStat } from "../../../lib/model/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
@@ -167,4 +168,24 @@ Deno.test("checkAddress: distinguishes an agent from another program that listen
   const found = findings();
   await checkAddress({ hostname: "127.0.0.1", port }, "server.address", found);
   deepEqual(found, findings());
+});
+
+Deno.test("runChecks: warns about a missing docker configuration only if a key names it", async () => {
+  const files = new FakeFiles();
+  const context = {
+    host: Object.assign(new FakeHost(), { env: { HOME: "/nowhere" } }),
+    clock: new FakeClock(Date.UTC(2026, 0, 1)),
+    files,
+    processRunner: new FakeProcessRunner(() => ""),
+  } as unknown as Context;
+  const warningsWith = async (toml: string) => {
+    files.set("/etc/nydus-auth-agent/config.toml", toml);
+    const config = await loadConfig(context, {});
+    const { warnings } = await runChecks(context, config, { refs: [], probe: false });
+    return warnings.filter(({ remedy }) => remedy.includes("docker login"));
+  };
+  const off = '[server]\naddress = "off"\n';
+  deepEqual(await warningsWith(off), []);
+  const named = await warningsWith(`${off}[providers.docker]\nconfig = "/no/config.json"\n`);
+  deepEqual(named.map(({ file }) => file), ["/no/config.json"]);
 });

@@ -1,7 +1,7 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { join } from "node:path";
 import type { Context } from "../../../lib/platform/mod.ts";
-import { describeLinkState } from "../../../lib/agent/cri_proxy_link.ts";
+import { describeLinkState } from "../../../lib/cli/cri_proxy.ts";
 import { CriProxy } from "../../../lib/agent/cri_proxy.ts";
 import { isMemoryBacked, systemFiles } from "../../../lib/platform/mod.ts";
 import { parseImageReference, Secret } from "../../../lib/model/mod.ts";

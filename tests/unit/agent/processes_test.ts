@@ -1,5 +1,5 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { findKubelet, findProcesses, flagOf } from "../../../lib/agent/processes.ts";
+import { findKubelet, findProcesses, flagOf } from "../../../lib/agent/check_host.ts";
 import { systemClock, systemProcessRunner } from "../../../lib/platform/mod.ts";
 import { FakeProcessRunner } from "../../fakes/process.ts";
 

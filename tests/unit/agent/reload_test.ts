@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { createAgent } from "../../../lib/agent/agent.ts";
-import { lazyKube, openChain } from "../../../lib/agent/chain.ts";
+import { openChain } from "../../../lib/agent/chain.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
 import { createReload } from "../../../lib/agent/run.ts";
 import { type AgentConfig, loadConfig } from "../../../lib/config/mod.ts";
@@ -120,18 +120,4 @@ Deno.test("openChain: executes no plugin or helper again when a reload does not 
   const { attempts } = await after.chain.resolve(requestFor("a.io/x"));
   deepEqual(attempts.flatMap(({ outcome }) => pairs(outcome)), ["u:p"]);
   await after[Symbol.asyncDispose]();
-});
-
-Deno.test("lazyKube: retries after it failed to open", async () => {
-  const { context, files, load } = stage();
-  const config = await load("");
-  const readText = files.readText.bind(files);
-  files.readText = () => {
-    throw new Error("no descriptors left");
-  };
-  using kube = lazyKube(context, config, () => {});
-  const first = await kube.open().then(() => "opened", (error) => error.message);
-  equal(first, "no descriptors left");
-  files.readText = readText;
-  equal(await kube.open().then(() => "opened"), "opened");
 });

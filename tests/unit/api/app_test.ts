@@ -8,8 +8,8 @@ import { RESPONSES } from "../../../lib/api/schemas.ts";
 import {
   healthOf,
   HealthTracker,
-  parseStatusDocument,
-  statusDocument,
+  withTextTimes,
+  withTimesInMs,
 } from "../../../lib/observability/mod.ts";
 import { crowdedNode, hostileNode, oneImage } from "../observability/page/nodes.ts";
 import { NOW_MS, statusOf } from "../observability/status_of.ts";
@@ -38,7 +38,7 @@ function fakeAgent(change: Partial<ApiAgent> = {}) {
     forget: note("forget", true),
     refused: note("refused", Promise.resolve("requested" as const)),
     explain: note("explain", Promise.resolve({ image: "a" })),
-    status: note("status", statusDocument(statusOf(), healthOf(statusOf(), NOW_MS))),
+    status: note("status", withTextTimes({ ...statusOf(), health: healthOf(statusOf(), NOW_MS) })),
     reconcile: note("reconcile", undefined),
     renew: note("renew", Promise.resolve([{ image: "a", result: "same" as const }])),
     logLevel: note("logLevel", "info" as const),
@@ -86,7 +86,7 @@ Deno.test("loadApi: every response matches its schema", async () => {
   }
 });
 
-Deno.test("statusDocument: matches the schema of /v1/status, and is parsed to the same status", () => {
+Deno.test("withTextTimes: matches the schema of /v1/status, and is parsed to the same status", () => {
   const criProxy = {
     ...{
       state: "in-path",
@@ -101,12 +101,12 @@ Deno.test("statusDocument: matches the schema of /v1/status, and is parsed to th
   for (const { status } of [crowdedNode(), hostileNode(), oneImage()]) {
     const given = { ...status, criProxy, staleWatches, refusedConfig: ["a"], loopAgeMs: 0 };
     const health = new HealthTracker().view(given, NOW_MS);
-    const document = JSON.parse(JSON.stringify(statusDocument(given, health)));
+    const document = JSON.parse(JSON.stringify(withTextTimes({ ...given, health })));
     const { success, issues } = safeParse(RESPONSES.status, document);
     ok(success, JSON.stringify(issues?.[0]));
     ok(!/"\w+(?:At|Since)Ms"|"nowMs"/.test(JSON.stringify(document)));
-    const parsed = parseStatusDocument(document);
-    deepEqual(parsed, JSON.parse(JSON.stringify({ status: given, health })));
+    const parsed = withTimesInMs(document);
+    deepEqual(parsed, JSON.parse(JSON.stringify({ ...given, health })));
   }
 });
 

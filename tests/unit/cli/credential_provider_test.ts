@@ -1,9 +1,8 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { join } from "node:path";
-import { type Context, listenUnix } from "../../../lib/platform/mod.ts";
 import { runProgram } from "../../../lib/cli/mod.ts";
-import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
-import { CALLED_BY_AGENT } from "../../../lib/providers/program/mod.ts";
+import { type Context, listenUnix } from "../../../lib/platform/mod.ts";
+import { CALLED_BY_AGENT, readPluginResponse } from "../../../lib/providers/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeHost } from "../../fakes/host.ts";
@@ -72,7 +71,7 @@ Deno.test("credential-provider: answers from the running agent, without an execu
     cacheDuration: "3600s",
     auth: { "registry.example.com": { username: "AWS", password: "p" } },
   });
-  equal(readPluginResponse(out, 0).kind, "ok");
+  equal(readPluginResponse(out, 0).kind, "responded");
 });
 
 Deno.test("credential-provider: caches until refresh-after, and nothing without an expiry", async () => {

@@ -4,8 +4,8 @@ import { EXIT } from "../../../lib/model/mod.ts";
 import { LEVEL_EXIT, status, statusText } from "../../../lib/cli/status.ts";
 import { listenUnix } from "../../../lib/platform/mod.ts";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
-import { healthOf, statusDocument, type StatusReply } from "../../../lib/observability/mod.ts";
-import { styleOf } from "../../../lib/cli/output.ts";
+import { healthOf, type NodeStatus, withTextTimes } from "../../../lib/observability/mod.ts";
+import { usesColor } from "../../../lib/cli/options.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeHost } from "../../fakes/host.ts";
@@ -15,13 +15,13 @@ import { NOW_MS } from "../observability/status_of.ts";
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
 
-function replyOf(status: AgentStatus): StatusReply {
-  return { status, health: healthOf(status, NOW_MS) };
+function replyOf(status: AgentStatus): NodeStatus {
+  return { ...status, health: healthOf(status, NOW_MS) };
 }
 
 /** Runs `status` against an agent that gives these answers; the last one repeats. */
 async function ran(
-  replies: readonly (StatusReply | undefined)[],
+  replies: readonly (NodeStatus | undefined)[],
   given: { brief?: boolean; wait?: boolean; output?: "text" | "json"; timeout?: string } = {},
 ): Promise<{ readonly code: number; readonly out: string }> {
   const dir = await Deno.makeTempDir({ prefix: "status-" });
@@ -34,11 +34,12 @@ async function ran(
   await using _agent = await listenUnix(socket, () => {
     const reply = replies[Math.min(calls++, replies.length - 1)];
     if (reply === undefined) return new Response("starting", { status: 503 });
-    return Response.json(statusDocument(reply.status, reply.health));
+    return Response.json(withTextTimes(reply));
   });
   const options = { brief: false, wait: false, output: "text" as const, timeout: "10s", ...given };
   const context = { host, clock, files: new FakeFiles() } as unknown as Context;
-  const ended = status(context, {}, options).finally(() => Deno.remove(dir, { recursive: true }));
+  const call = { context, flags: {}, options } as Parameters<typeof status>[0];
+  const ended = status(call).finally(() => Deno.remove(dir, { recursive: true }));
   let isOver = false;
   ended.catch(() => {}).finally(() => isOver = true);
   while (!isOver) {
@@ -58,7 +59,7 @@ Deno.test("status: prints the summary and the tables, or only the summary with -
   const json = JSON.parse((await ran([reply], { brief: true, output: "json" })).out);
   deepEqual(Object.keys(json), ["summary", "level"]);
   const whole = JSON.parse((await ran([reply], { output: "json" })).out);
-  deepEqual(whole, JSON.parse(JSON.stringify(statusDocument(reply.status, reply.health))));
+  deepEqual(whole, JSON.parse(JSON.stringify(withTextTimes(reply))));
 });
 
 Deno.test("status --wait: returns when the agent is ready", async () => {
@@ -79,7 +80,7 @@ Deno.test("status --wait: fails with the reason after the timeout", async () => 
 
 Deno.test("status: prints colors only in a terminal, and not with NO_COLOR or --no-color", () => {
   const color = (host: Partial<FakeHost>) =>
-    styleOf({ host: Object.assign(new FakeHost(), host) } as unknown as Context).color;
+    usesColor({ host: Object.assign(new FakeHost(), host) } as unknown as Context);
   equal(color({ stdoutIsTerminal: true }), true);
   equal(color({}), false);
   equal(color({ stdoutIsTerminal: true, env: { NO_COLOR: "1" } }), false);

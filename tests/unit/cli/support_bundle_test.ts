@@ -1,4 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import type { CommandCall } from "../../../lib/cli/options.ts";
 import { supportBundle } from "../../../lib/cli/support_bundle.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
@@ -36,7 +37,10 @@ Deno.test("support-bundle: writes a private archive in which secrets are redacte
       Promise.resolve({ kind: "exited", code: 0, stdout: `é auth=${secret} end\n`, stderr: "" }),
   };
   const context = { host, files, processRunner, clock: new FakeClock(0) } as unknown as Context;
-  equal(await supportBundle(context, {}, undefined), 0);
+  equal(
+    await supportBundle({ context, flags: {}, args: [undefined] } as unknown as CommandCall),
+    0,
+  );
   const path = "/srv/nydus-auth-agent-support-19700101T000000Z.tar";
   ok(host.written.startsWith(`${path}\n`));
   equal(files.writes.at(-1)?.options.mode, 0o600);

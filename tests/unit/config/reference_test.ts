@@ -1,5 +1,5 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { CONFIG_KEYS, SNAPSHOTTER_KEY_PATHS, tomlLiteral } from "../../../lib/config/mod.ts";
+import { CONFIG_KEYS, SNAPSHOTTER_FILE_KEYS, tomlLiteral } from "../../../lib/config/mod.ts";
 import { load } from "./sources.ts";
 
 function read(path: string): Promise<string> {
@@ -8,7 +8,7 @@ function read(path: string): Promise<string> {
 
 Deno.test("docs/configuration.md: lists every key that is read from the snapshotter", async () => {
   const section = (await read("docs/configuration.md")).split("## What is taken")[1] ?? "";
-  for (const path of SNAPSHOTTER_KEY_PATHS) ok(section.includes(`\`${path}\``), path);
+  for (const { path } of SNAPSHOTTER_FILE_KEYS) ok(section.includes(`\`${path}\``), path);
 });
 
 /** Returns the lines of the sample, with the path of each commented key. */

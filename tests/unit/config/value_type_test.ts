@@ -1,4 +1,4 @@
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { CONFIG_KEYS } from "../../../lib/config/mod.ts";
 import {
@@ -56,6 +56,12 @@ Deno.test("readValue: rejects an invalid address", () => {
   for (const raw of bad) {
     equal(readValue(ADDRESS, raw).kind, "problem", String(raw));
   }
+});
+
+Deno.test("readValue: names the limit of a port", () => {
+  const result = readValue(ADDRESS, "127.0.0.1:70000");
+  ok(result.kind === "problem");
+  match(result.problem, /a port of at most 65535/);
 });
 
 Deno.test("readValue: reads Go durations within inclusive bounds", () => {

@@ -7,7 +7,7 @@ import {
   parseImageReference,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { CredentialStore } from "../../../lib/credentials/mod.ts";
+import { CredentialStore, type StoreEntry } from "../../../lib/credentials/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
 const T0 = Date.UTC(2026, 0, 1);
@@ -109,11 +109,14 @@ function applyToStore(store: CredentialStore, image: ImageReference, step: Step,
       store.put(image, { provider: "kubelet", candidate: given }, nowMs);
       return;
     case "adopt":
-      store.adopt(image, given, nowMs);
+      store.adopt(image, given);
       return;
     case "fail":
       store.recordFailure(image, { reason: "plugin-failed", detail: "it failed" }, nowMs);
-      ok((store.get(image.text)?.nextAttemptAtMs ?? Infinity) > nowMs, "the next attempt is later");
+      for (const entry of store.entries()) {
+        if (entry.image.text !== image.text) continue;
+        ok((store.nextAttemptAtMs(entry, nowMs) ?? Infinity) > nowMs, "the next attempt is later");
+      }
       return;
     case "withdraw":
       store.withdraw(image);
@@ -124,7 +127,7 @@ function applyToStore(store: CredentialStore, image: ImageReference, step: Step,
       return;
     }
     case "reconfigure":
-      store.reconfigure(SETTINGS, nowMs);
+      store.settings = { ...SETTINGS };
       return;
   }
 }
@@ -171,7 +174,7 @@ function check(store: CredentialStore, model: Model, nowMs: number): void {
   const due = store.due(nowMs);
   const ends = due.map(({ stored }) => stored?.candidate.expiresAtMs ?? 0);
   deepStrictEqual(ends, ends.toSorted((a, b) => a - b), "earliest expiry first");
-  for (const { nextAttemptAtMs = Infinity } of due) ok(nextAttemptAtMs <= nowMs);
-  const times = [...store.entries()].flatMap(({ nextAttemptAtMs }) => nextAttemptAtMs ?? []);
-  strictEqual(store.nextDueAtMs(), times.length === 0 ? undefined : Math.min(...times));
+  const timeOf = (entry: StoreEntry) => store.nextAttemptAtMs(entry, nowMs) ?? Infinity;
+  for (const entry of due) ok(timeOf(entry) <= nowMs);
+  strictEqual(store.nextDueAtMs(nowMs), Math.min(...[...store.entries()].map(timeOf)));
 }

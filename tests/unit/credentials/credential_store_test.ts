@@ -7,12 +7,11 @@ const MINUTE = 60_000;
 const T0 = Date.UTC(2026, 0, 1);
 const IMAGE = parseImageReference("registry.example.com/team/app:v1");
 
-function newStore(maxEntries = 100) {
+function newStore() {
   return new CredentialStore({
     settings: { leadTimeMs: "auto", refreshIntervalMs: 4 * MINUTE },
     seed: "node",
     random: new FakeRandom(),
-    maxEntries,
   });
 }
 
@@ -28,6 +27,11 @@ function candidate(password: string, change: Partial<Candidate> = {}): Candidate
 
 const put = (store: CredentialStore, c: Candidate, nowMs: number) =>
   store.put(IMAGE, { provider: "kubelet", candidate: c }, nowMs);
+
+function nextOf(store: CredentialStore, nowMs: number): number | undefined {
+  const entry = store.get(IMAGE.text);
+  return entry && store.nextAttemptAtMs(entry, nowMs);
+}
 
 Deno.test("CredentialStore: put returns new, renewed or same", () => {
   const store = newStore();
@@ -54,7 +58,7 @@ Deno.test("CredentialStore: keeps the last good credential after failures and af
     detail: "exit code 1",
     atMs: late,
   });
-  ok((entry.nextAttemptAtMs ?? 0) > late, "the next attempt is later");
+  ok((store.nextAttemptAtMs(entry, late) ?? 0) > late, "the next attempt is later");
 });
 
 Deno.test("CredentialStore: counts the expired credential as a failure when its source returns it again", () => {
@@ -74,62 +78,44 @@ Deno.test("CredentialStore: backs off when a source repeats a credential that is
   while (now < expiresAtMs && executions < 1_000) {
     put(store, candidate("a", { expiresAtMs, fetchedAtMs: now }), now);
     executions++;
-    now = Math.max(now + 1, store.get(IMAGE.text)?.nextAttemptAtMs ?? Infinity);
+    now = Math.max(now + 1, nextOf(store, now) ?? Infinity);
   }
   ok(executions < 100, `${executions} executions in one hour`);
 });
 
 Deno.test("CredentialStore: adopt does not replace the credential of a provider", () => {
   const store = newStore();
-  ok(store.adopt(IMAGE, candidate("adopted"), T0));
+  ok(store.adopt(IMAGE, candidate("adopted")));
   strictEqual(store.get(IMAGE.text)?.stored?.provider, "adopted");
-  ok(!store.adopt(IMAGE, candidate("adopted"), T0), "the same credential is not new");
+  ok(!store.adopt(IMAGE, candidate("adopted")), "the same credential is not new");
   put(store, candidate("fresh"), T0 + 1);
-  ok(!store.adopt(IMAGE, candidate("adopted"), T0 + 2));
+  ok(!store.adopt(IMAGE, candidate("adopted")));
   strictEqual(store.get(IMAGE.text)?.stored?.provider, "kubelet");
 });
 
 Deno.test("CredentialStore: adopt does not change the schedule", () => {
   const store = newStore();
-  store.ensure(IMAGE, T0);
+  store.ensure(IMAGE);
   store.recordFailure(IMAGE, { reason: "plugin-failed", detail: "down" }, T0);
-  store.adopt(IMAGE, candidate("adopted", { watched: true }), T0);
-  ok((store.get(IMAGE.text)?.nextAttemptAtMs ?? Infinity) <= T0 + 4 * MINUTE);
+  store.adopt(IMAGE, candidate("adopted", { watched: true }));
+  ok((nextOf(store, T0) ?? Infinity) <= T0 + 4 * MINUTE);
 });
 
 Deno.test("CredentialStore: evicts entries without a mount after the minimum age", () => {
   const store = newStore();
   put(store, candidate("a"), T0);
   deepStrictEqual(store.evict(new Set(), T0 + MINUTE, 2 * MINUTE), []);
-  store.ensure(IMAGE, T0 + 8 * MINUTE); // it has a mount again
+  store.ensure(IMAGE); // it has a mount again
   deepStrictEqual(store.evict(new Set(), T0 + 9 * MINUTE, 2 * MINUTE), []);
   put(store, candidate("b"), T0 + 10 * MINUTE);
   deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 11 * MINUTE, 2 * MINUTE), []);
   deepStrictEqual(store.evict(new Set(), T0 + 11 * MINUTE, 2 * MINUTE), [IMAGE]);
-  strictEqual(store.size, 0);
-});
-
-Deno.test("CredentialStore: ensure returns false when the store is full", () => {
-  const store = newStore(1);
-  ok(store.ensure(IMAGE, T0));
-  ok(!store.ensure(parseImageReference("other:v1"), T0));
-  strictEqual(put(store, candidate("a"), T0), "new");
-});
-
-Deno.test("CredentialStore: stores and adopts nothing new when it is full", () => {
-  const store = newStore(1);
-  strictEqual(put(store, candidate("a"), T0), "new");
-  const other = parseImageReference("registry.example.com/team/other:v1");
-  const renewal = { provider: "kubelet", candidate: candidate("b") } as const;
-  strictEqual(store.put(other, renewal, T0), "same");
-  strictEqual(store.adopt(other, candidate("b"), T0), false);
-  strictEqual(store.size, 1);
-  strictEqual(put(store, candidate("c"), T0), "new", "a known image is updated");
+  strictEqual([...store.entries()].length, 0);
 });
 
 Deno.test("CredentialStore: evicts no mounted entry early when the wall clock was set back", () => {
   const store = newStore();
-  store.ensure(IMAGE, T0);
+  store.ensure(IMAGE);
   const none = new Set<string>();
   deepStrictEqual(store.evict(none, T0, MINUTE), []);
   deepStrictEqual(store.evict(none, T0 - 60 * MINUTE, MINUTE), [], "the clock was set back");
@@ -140,13 +126,14 @@ Deno.test("CredentialStore: evicts no mounted entry early when the wall clock wa
 
 Deno.test("CredentialStore: nextDueAtMs leaves out renewals in flight", () => {
   const store = newStore();
-  strictEqual(store.nextDueAtMs(), undefined);
-  store.ensure(IMAGE, T0);
+  strictEqual(store.nextDueAtMs(T0), Infinity);
+  store.ensure(IMAGE);
   const other = parseImageReference("registry.example.com/team/other:v1");
-  store.ensure(other, T0 + MINUTE);
-  strictEqual(store.nextDueAtMs(), T0);
-  strictEqual(store.nextDueAtMs(new Set([IMAGE.text])), T0 + MINUTE);
-  strictEqual(store.nextDueAtMs(new Set([IMAGE.text, other.text])), undefined);
+  const withExpiry = candidate("a", { expiresAtMs: T0 + 90 * MINUTE });
+  store.put(other, { provider: "kubelet", candidate: withExpiry }, T0);
+  strictEqual(store.nextDueAtMs(T0), T0, "never requested");
+  ok(store.nextDueAtMs(T0, new Set([IMAGE.text])) > T0 + 40 * MINUTE);
+  strictEqual(store.nextDueAtMs(T0, new Set([IMAGE.text, other.text])), Infinity);
 });
 
 Deno.test("CredentialStore: due is sorted by expiry, and includes everything after the clock was set back", () => {
@@ -163,11 +150,11 @@ Deno.test("CredentialStore: due is sorted by expiry, and includes everything aft
   strictEqual(store.due(T0 - MINUTE).length, 2);
 });
 
-Deno.test("CredentialStore: reconfigure applies a new interval and keeps credentials", () => {
+Deno.test("CredentialStore: applies a new interval and keeps credentials", () => {
   const store = newStore();
   put(store, candidate("a"), T0);
-  store.reconfigure({ leadTimeMs: "auto", refreshIntervalMs: 10 * MINUTE }, T0);
-  ok((store.get(IMAGE.text)?.nextAttemptAtMs ?? 0) > T0 + 8 * MINUTE);
+  store.settings = { leadTimeMs: "auto", refreshIntervalMs: 10 * MINUTE };
+  ok((nextOf(store, T0) ?? 0) > T0 + 5 * MINUTE);
   ok(store.get(IMAGE.text)?.stored);
 });
 
@@ -186,9 +173,9 @@ Deno.test("CredentialStore: does not adopt a withdrawn credential again", () => 
   store.withdraw(IMAGE);
   strictEqual(store.get(IMAGE.text)?.stored, undefined);
   store.recordFailure(IMAGE, { reason: "no-service-account", detail: "gone" }, T0 + 1);
-  strictEqual(store.adopt(IMAGE, candidate("a"), T0 + 2), false);
+  strictEqual(store.adopt(IMAGE, candidate("a")), false);
   strictEqual(store.get(IMAGE.text)?.stored, undefined);
-  strictEqual(store.adopt(IMAGE, candidate("another"), T0 + 3), true);
+  strictEqual(store.adopt(IMAGE, candidate("another")), true);
   strictEqual(put(store, candidate("a"), T0 + 4), "new"); // its source may return it again
 });
 
@@ -200,7 +187,7 @@ Deno.test("CredentialStore: has one entry per registry that an image is read fro
     provider: "docker",
     candidate: candidate("mirror", { forEndpoint: true }),
   }, T0);
-  strictEqual(store.size, 2);
+  strictEqual([...store.entries()].length, 2);
   store.recordFailure(mirrored, { reason: "plugin-failed", detail: "x" }, T0 + 1);
   store.withdraw(mirrored);
   const own = store.get(IMAGE.text);

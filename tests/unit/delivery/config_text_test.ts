@@ -1,20 +1,17 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
-import { rewriteConfigText, type UsableCredential } from "../../../lib/delivery/config_text.ts";
-import { consumerOf } from "../../../lib/delivery/consumer.ts";
+import { rewriteConfigText, type UsableCredential } from "../../../lib/delivery/deliverer.ts";
 import { Secret } from "../../../lib/model/mod.ts";
 
 const BASIC: UsableCredential = { kind: "basic", username: "u", password: new Secret("new") };
 const TOKEN: UsableCredential = { kind: "registry-token", token: new Secret("bearer") };
-const { sections: FUSE } = consumerOf({ configApi: "supported" }, "fusedev");
-const { sections: FSCACHE } = consumerOf({ configApi: "supported" }, "fscache");
 const AUTH = btoa("u:new");
 const OLD = btoa("u:old");
 
 const fuse = (backend: string) => `{"device":{"backend":{"type":"registry","config":${backend}}}}`;
 
 function rewritten(text: string, credential: UsableCredential = BASIC, fill = false): string {
-  const outcome = rewriteConfigText(text, FUSE, credential, fill);
+  const outcome = rewriteConfigText(text, credential, fill);
   ok(outcome.kind === "changed", outcome.kind);
   return outcome.text;
 }
@@ -28,12 +25,12 @@ Deno.test("rewriteConfigText: keeps every other field and the digits of numbers"
 
 Deno.test("rewriteConfigText: returns unchanged for the same credential", () => {
   const text = fuse(`{"auth":"${AUTH}"}`);
-  strictEqual(rewriteConfigText(text, FUSE, BASIC, false).kind, "unchanged");
+  strictEqual(rewriteConfigText(text, BASIC, false).kind, "unchanged");
 });
 
 Deno.test("rewriteConfigText: adds no credential to a secret-free file unless requested", () => {
   for (const text of [fuse("{}"), fuse('{"host":"h"}'), fuse('{"auth":"","registry_token":""}')]) {
-    strictEqual(rewriteConfigText(text, FUSE, BASIC, false).kind, "secret-free");
+    strictEqual(rewriteConfigText(text, BASIC, false).kind, "secret-free");
     strictEqual(JSON.parse(rewritten(text, BASIC, true)).device.backend.config.auth, AUTH);
   }
 });
@@ -54,7 +51,7 @@ Deno.test("rewriteConfigText: removes the unused form", () => {
 
 Deno.test("rewriteConfigText: finds the credential of fscache, and refuses other documents", () => {
   const fscache = `{"type":"bootstrap","config":{"backend_config":{"auth":"${OLD}"}}}`;
-  const outcome = rewriteConfigText(fscache, FSCACHE, BASIC, false);
+  const outcome = rewriteConfigText(fscache, BASIC, false);
   ok(outcome.kind === "changed" && outcome.text === fscache.replace(OLD, AUTH));
   for (
     const text of [
@@ -68,22 +65,7 @@ Deno.test("rewriteConfigText: finds the credential of fscache, and refuses other
       '{"device":{"backend":{"config":3}}}',
     ]
   ) {
-    strictEqual(rewriteConfigText(text, FUSE, BASIC, true).kind, "invalid", text);
-  }
-});
-
-Deno.test("rewriteConfigText: a file with both sections is that of the driver", () => {
-  const section = (host: string) => ({ host, auth: OLD });
-  const file = {
-    device: { backend: { config: section("fuse") } },
-    config: { backend_config: section("fscache") },
-  };
-  for (const [sections, host] of [[FUSE, "fuse"], [FSCACHE, "fscache"]] as const) {
-    const outcome = rewriteConfigText(JSON.stringify(file), sections, BASIC, false, host);
-    ok(outcome.kind === "changed", outcome.kind);
-    const { device, config } = JSON.parse(outcome.text);
-    const auths = [device.backend.config.auth, config.backend_config.auth];
-    deepStrictEqual(auths, host === "fuse" ? [AUTH, OLD] : [OLD, AUTH]);
+    strictEqual(rewriteConfigText(text, BASIC, true).kind, "failed", text);
   }
 });
 
@@ -114,18 +96,20 @@ Deno.test("rewriteConfigText: changes only the credential in any document", () =
 
 Deno.test("rewriteConfigText: refuses a file with another host", () => {
   const text = fuse(`{"host":"mirror:5000","auth":"${OLD}"}`);
-  for (const host of ["mirror:5000", undefined]) {
-    strictEqual(rewriteConfigText(text, FUSE, BASIC, false, host).kind, "changed");
+  const backend = { skipVerify: false, caFiles: [], mirrors: [] };
+  for (const instance of [{ backend: { ...backend, host: "mirror:5000" } }, { backend }, {}]) {
+    strictEqual(rewriteConfigText(text, BASIC, false, instance).kind, "changed");
   }
-  const other = rewriteConfigText(text, FUSE, BASIC, false, "registry.example.com");
-  ok(other.kind === "invalid" && other.detail.includes("mirror:5000"), other.kind);
+  const instance = { backend: { ...backend, host: "registry.example.com" } };
+  const other = rewriteConfigText(text, BASIC, false, instance);
+  ok(other.kind === "failed" && other.detail.includes("mirror:5000"), other.kind);
 });
 
 Deno.test("rewriteConfigText: refuses a backend other than a registry", () => {
   for (const type of ["localfs", "oss", "s3", 7, null]) {
     const fuse = JSON.stringify({ device: { backend: { type, config: { dir: "/x" } } } });
-    strictEqual(rewriteConfigText(fuse, FUSE, BASIC, true).kind, "invalid", String(type));
+    strictEqual(rewriteConfigText(fuse, BASIC, true).kind, "failed", String(type));
     const fscache = JSON.stringify({ config: { backend_type: type, backend_config: {} } });
-    strictEqual(rewriteConfigText(fscache, FSCACHE, BASIC, true).kind, "invalid", String(type));
+    strictEqual(rewriteConfigText(fscache, BASIC, true).kind, "failed", String(type));
   }
 });

@@ -88,6 +88,18 @@ Deno.test("ApprovedHosts: reads a file once per discovery, and keeps its hosts w
   strictEqual(await isApproved(), false);
 });
 
+Deno.test("ApprovedHosts: reads files of at most 256 KiB", async () => {
+  const { files, approved } = stage();
+  const text = hosts("http://mirror");
+  for (const [bytes, isRead] of [[256 * 1024, true], [256 * 1024 + 1, false]] as const) {
+    approved.refresh();
+    approved.refresh(); // forgets the previous hosts
+    files.set(`${DIR}/other.example.com/hosts.toml`, text + "#".repeat(bytes - text.length));
+    const approval = await approved.approvalOf(OTHER, registry("mirror"));
+    strictEqual(approval !== undefined, isRead, `${bytes} bytes`);
+  }
+});
+
 Deno.test("ApprovedHosts: the template approves its mirrors and its proxy, but no registry", async () => {
   const { files, approved } = stage({ templatePath: "/etc/nydus/t.json" });
   const config = {

@@ -207,7 +207,7 @@ Deno.test("Discovery: finds configured daemons and watches their sockets", async
 });
 
 Deno.test("Discovery: returns the state of a daemon for each failure", async () => {
-  const { discovery, lists, nydusd, files } = stage();
+  const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
   const state = async () => (await discovery.discover()).daemons[0]?.state;
   for (const [reported, name] of [["INIT", "starting"], ["STOPPED", "stopped"], ["?", "broken"]]) {
@@ -225,7 +225,7 @@ Deno.test("Discovery: returns the state of a daemon for each failure", async () 
     call === "readAuths" ? { kind: "refused", status: 404, detail: "x" } : undefined;
   const [old] = (await discovery.discover()).daemons;
   deepStrictEqual([old?.state, old?.configApi], ["running", "unsupported"]);
-  files.remove(`${ROOT}/socket/d1/api.sock`);
+  nydusd.fault = () => ({ kind: "no-socket" });
   strictEqual(await state(), "no-socket");
 });
 

@@ -180,13 +180,3 @@ Deno.test("Discovery: rejects with the reason of the signal", async () => {
   const error = await discovery.discover({ signal: stop }).catch((reason) => reason);
   equal(error.message, "stop");
 });
-
-Deno.test("Discovery: distinguishes an inaccessible socket from a missing one", async () => {
-  const { files, snapshotter, nydusd, discovery } = stage();
-  files.set(SOCKET, "", "socket");
-  files.refuseReading(SOCKET);
-  snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  const [daemon] = (await discovery.discover()).daemons;
-  deepEqual([daemon?.state, daemon?.stateDetail], ["broken", `stat ${SOCKET}: EACCES`]);
-  deepEqual(nydusd.calls, []);
-});

@@ -1,48 +1,40 @@
 import { equal, match, ok, throws } from "node:assert/strict";
 import fc from "fast-check";
-import {
-  AgentError,
-  formatDuration,
-  parseDurationMs,
-  parseGoDuration,
-} from "../../../lib/model/mod.ts";
+import { AgentError, formatDuration, parseDurationMs } from "../../../lib/model/mod.ts";
 
 const REFUSED = { name: "AgentError", code: "invalid-duration" };
 
-Deno.test("parseGoDuration: sums numbers with units", () => {
-  equal(parseGoDuration("1h30m"), 5_400_000_000_000n);
-  equal(parseGoDuration("-1.5h"), -5_400_000_000_000n);
-  equal(parseGoDuration("+0"), 0n);
-  equal(parseGoDuration("1.s.5s"), 1_500_000_000n);
-  equal(parseGoDuration("1µs1μs1us"), 3_000n);
-  equal(parseGoDuration(`${"0".repeat(500)}1ns`), 1n);
+Deno.test("parseDurationMs: sums numbers with units", () => {
+  equal(parseDurationMs("1h30m"), 5_400_000);
+  equal(parseDurationMs("-1.5h"), -5_400_000);
+  equal(parseDurationMs("+0"), 0);
+  equal(parseDurationMs("1.5ms"), 1.5);
+  equal(parseDurationMs("1.s.5s"), 1_500);
+  equal(parseDurationMs("1µs1μs1us"), 0.003);
+  equal(parseDurationMs(`${"0".repeat(500)}1ns`), 0.000_001);
 });
 
-Deno.test("parseGoDuration: calculates fractions in floating point like Go", () => {
-  equal(parseGoDuration("0.3333333333333333333h"), 1_200_000_000_000n);
-  equal(parseGoDuration("0.100000000000000000000h"), 360_000_000_000n);
-  equal(parseGoDuration("0.830103483285477580700h"), 2_988_372_539_827n);
-  equal(parseGoDuration("0.0729037004825h"), 262_453_321_737n); // ...736 if the unit came first
-  equal(parseGoDuration("0.9223372036854775807ns"), 0n);
-  equal(parseGoDuration(`0.${"0".repeat(1_000)}1h`), 0n);
+Deno.test("parseDurationMs: rounds fractions to nanoseconds", () => {
+  equal(parseDurationMs("0.3333333333333333333h"), 1_200_000);
+  equal(parseDurationMs("0.100000000000000000000h"), 360_000);
+  equal(parseDurationMs("1.001s"), 1_001);
+  equal(parseDurationMs(`0.${"0".repeat(1_000)}1h`), 0);
 });
 
-Deno.test("parseGoDuration: rejects values beyond 64 bits", () => {
-  equal(parseGoDuration("-9223372036854775808ns"), -(2n ** 63n));
-  equal(parseGoDuration("9223372036854775807ns"), 2n ** 63n - 1n);
+Deno.test("parseDurationMs: rejects values beyond 64 bits", () => {
   const tooLarge = [
     "9223372036854775808ns",
     "-9223372036854775809ns",
-    "9223372036854775.808us",
     "9223372036854ms775us808ns",
     "2562047h47m16.854775808s",
     "9223372036854775808ns9223372036854775808ns", // Go's sum wraps to 0 here
     `${"9".repeat(10_000)}h`,
   ];
-  for (const text of tooLarge) throws(() => parseGoDuration(text), REFUSED, text);
+  for (const text of tooLarge) throws(() => parseDurationMs(text), REFUSED, text);
+  equal(parseDurationMs("2562047h"), 2_562_047 * 3_600_000);
 });
 
-Deno.test("parseGoDuration: rejects an invalid duration with the reason", () => {
+Deno.test("parseDurationMs: rejects an invalid duration with the reason", () => {
   const reasons: [string, RegExp][] = [
     ["", /no number$/],
     ["-", /no number$/],
@@ -57,55 +49,47 @@ Deno.test("parseGoDuration: rejects an invalid duration with the reason", () => 
     ["1__proto__", /unknown unit$/],
   ];
   for (const [text, reason] of reasons) {
-    throws(() => parseGoDuration(text), (error) => {
+    throws(() => parseDurationMs(text), (error) => {
       ok(error instanceof AgentError);
       match(error.message, reason);
       return true;
     }, text);
   }
   for (const text of ["1h-1m", " 1h", "--1s", "1e3s", "0x1s", "∞", "1h\n", "٣s"]) {
-    throws(() => parseGoDuration(text), REFUSED, text);
+    throws(() => parseDurationMs(text), REFUSED, text);
   }
 });
 
-Deno.test("parseGoDuration: quotes only the start of a long text", () => {
-  throws(() => parseGoDuration("x".repeat(100_000)), (error) => {
+Deno.test("parseDurationMs: quotes only the start of a long text", () => {
+  throws(() => parseDurationMs("x".repeat(100_000)), (error) => {
     ok(error instanceof AgentError && error.message.length < 120);
     return true;
   });
 });
 
-Deno.test("parseGoDuration: parses what Go prints, with either sign", () => {
+Deno.test("parseDurationMs: parses what Go prints, with either sign", () => {
   const part = (max: number) => fc.integer({ min: 0, max });
   fc.assert(fc.property(part(2_000_000), part(59), part(59), part(999_999_999), (h, m, s, ns) => {
     const text = `${h}h${m}m${s}.${String(ns).padStart(9, "0")}s`;
-    const want = BigInt(h * 3_600 + m * 60 + s) * 1_000_000_000n + BigInt(ns);
-    equal(parseGoDuration(text), want);
-    equal(parseGoDuration(`-${text}`), -want);
+    const wantMs = (h * 3_600 + m * 60 + s) * 1_000 + ns / 1e6;
+    ok(Math.abs(parseDurationMs(text) - wantMs) <= 1e-6 + wantMs * 1e-15);
+    equal(parseDurationMs(`-${text}`), -parseDurationMs(text));
   }));
 });
 
-Deno.test("parseGoDuration: throws only AgentError", () => {
+Deno.test("parseDurationMs: throws only AgentError", () => {
   const piece = fc.constantFrom(..."0159.+-hmsnuµ ".split(""), "ms", "9223372036854775808", "1.5h");
   const text = fc.oneof(fc.array(piece, { maxLength: 10 }).map((a) => a.join("")), fc.string());
   fc.assert(
     fc.property(text, (text) => {
       try {
-        const value = parseGoDuration(text);
-        ok(value >= -(2n ** 63n) && value < 2n ** 63n);
+        ok(Math.abs(parseDurationMs(text)) < 2 ** 63 / 1e6);
       } catch (error) {
         ok(error instanceof AgentError, String(error));
       }
     }),
     { numRuns: 2_000 },
   );
-});
-
-Deno.test("parseDurationMs: returns milliseconds with a fraction", () => {
-  equal(parseDurationMs("1h30m"), 5_400_000);
-  equal(parseDurationMs("1.5ms"), 1.5);
-  equal(parseDurationMs("-2s"), -2_000);
-  throws(() => parseDurationMs("2"), REFUSED);
 });
 
 Deno.test("formatDuration: shows the two largest units", () => {

@@ -51,6 +51,17 @@ Deno.test("Refusals: resets the delay when the forced fetch returned another cre
   strictEqual(forced(53, "c6", true), true);
 });
 
+Deno.test("Refusals: allows ten resets in a row, and one more per minute", () => {
+  const refusals = new Refusals();
+  const forced = (atMs: number, i: number) =>
+    refusals.mayForce("i", atMs, { fingerprint: `c${i}`, worked: true });
+  for (let i = 0; i < 10; i++) strictEqual(forced(0, i), true, `number ${i}`);
+  strictEqual(forced(0, 10), false);
+  strictEqual(forced(MINUTE - 1, 11), true, "after the delay, not by a reset");
+  strictEqual(forced(MINUTE, 12), true, "by a reset");
+  strictEqual(forced(MINUTE, 13), false);
+});
+
 Deno.test("Refusals: limits early resets when a registry refuses intermittently", () => {
   const refusals = new Refusals();
   let count = 0;

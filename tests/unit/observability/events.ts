@@ -132,5 +132,5 @@ export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, {
     about: "credentials",
     summary: "the credential has expired",
   },
-  "warning": { kind: "warning", code: "store-full", text: "full" },
+  "warning": { kind: "warning", code: "reads-failing", text: "full" },
 };

@@ -204,7 +204,7 @@ Deno.test("createApp: page, JSON and /readyz?verbose have the same summary", asy
         metrics: { page: () => Promise.resolve({ contentType: "text/plain", body: "" }) },
         status: () => status,
         health: () => health,
-        allowedHosts: ["127.0.0.1"],
+        hostname: "127.0.0.1",
         now: () => 0,
       });
       const text = async (path: string) => await (await app.request(path)).text();

@@ -1,4 +1,4 @@
-import { deepEqual, equal, rejects } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { join } from "node:path";
 import { type ByteReader, serveByteProxy } from "../../../lib/platform/byte_proxy.ts";
 import { pointLink } from "../../../lib/platform/files.ts";
@@ -69,9 +69,13 @@ const BYE = [..."bye"].map((c) => c.charCodeAt(0));
 Deno.test("serveByteProxy: copies bytes in both directions, half-closes, and passes them to the reader", async () => {
   await stage(async (dir, upstream) => {
     const seen = { client: 0, server: 0, ended: 0, closed: 0 };
+    let largest = 0;
     const reader = (): ByteReader => ({
       callsInFlight: 0,
-      fromClient: (chunk) => void (seen.client += chunk.length),
+      fromClient(chunk) {
+        seen.client += chunk.length;
+        largest = Math.max(largest, chunk.length);
+      },
       fromServer: (chunk) => void (seen.server += chunk.length),
       clientEnded: () => void seen.ended++,
       closed: () => void seen.closed++,
@@ -82,6 +86,7 @@ Deno.test("serveByteProxy: copies bytes in both directions, half-closes, and pas
     const bytes = Uint8Array.from({ length: 1_000_003 }, (_, i) => (i * 31) % 251);
     deepEqual(await exchange(path, bytes), Uint8Array.from([...bytes, ...BYE]));
     deepEqual(seen, { client: bytes.length, server: bytes.length + 3, ended: 1, closed: 1 });
+    ok(largest <= 65_536, "the memory of a connection is bounded");
   });
 });
 

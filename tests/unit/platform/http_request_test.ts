@@ -1,32 +1,32 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
-import { HttpRequestReader, RequestError } from "../../../lib/platform/http_server.ts";
+import { MessageReader } from "../../../lib/platform/http1.ts";
+import { readRequest, RequestError } from "../../../lib/platform/http_server.ts";
 
 /** Returns a reader of a text that arrives in pieces of `pieceBytes`. */
-function readerOf(text: string, pieceBytes = Infinity): HttpRequestReader {
+function readerOf(text: string, pieceBytes = Infinity): MessageReader {
   let rest = new TextEncoder().encode(text);
-  return new HttpRequestReader({
-    read(into) {
-      if (rest.length === 0) return Promise.resolve(null);
-      const piece = rest.subarray(0, Math.min(pieceBytes, into.length));
-      into.set(piece);
-      rest = rest.subarray(piece.length);
-      return Promise.resolve(piece.length);
-    },
-  });
+  const read = (into: Uint8Array) => {
+    if (rest.length === 0) return Promise.resolve(null);
+    const piece = rest.subarray(0, Math.min(pieceBytes, into.length));
+    into.set(piece);
+    rest = rest.subarray(piece.length);
+    return Promise.resolve(piece.length);
+  };
+  return new MessageReader({ read }, { strict: true });
 }
 
 const HOST = "host: localhost\r\n";
 
 async function statusOf(text: string): Promise<number | "read" | "ended"> {
   try {
-    return await readerOf(text).next() === undefined ? "ended" : "read";
+    return await readRequest(readerOf(text)) === undefined ? "ended" : "read";
   } catch (error) {
     if (error instanceof RequestError) return error.status;
     throw error;
   }
 }
 
-Deno.test("HttpRequestReader: reads requests one after another, in pieces of any size", async () => {
+Deno.test("readRequest: reads requests one after another, in pieces of any size", async () => {
   const text = `GET /a?b=1 HTTP/1.1\r\n${HOST}X-A:  b \r\n\r\n` +
     `POST /c HTTP/1.1\r\n${HOST}Content-Length: 3\r\n\r\nabc` +
     `PUT /d HTTP/1.1\r\n${HOST}Transfer-Encoding: Chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n` +
@@ -35,10 +35,13 @@ Deno.test("HttpRequestReader: reads requests one after another, in pieces of any
   for (const pieceBytes of [1, 3, 7, Infinity]) {
     const reader = readerOf(text, pieceBytes);
     const seen: string[] = [];
-    for (let next = await reader.next(); next !== undefined; next = await reader.next()) {
-      const { method, target, body, keepAlive } = next;
-      seen.push(`${method} ${target} "${new TextDecoder().decode(body)}" ${keepAlive}`);
-      if (target.startsWith("/a")) equal(next.headers.get("x-a"), "b");
+    while (true) {
+      const next = await readRequest(reader);
+      if (next === undefined) break;
+      const { request, keepAlive } = next;
+      const target = request.url.replace("http://localhost", "");
+      seen.push(`${request.method} ${target} "${await request.text()}" ${keepAlive}`);
+      if (target.startsWith("/a")) equal(request.headers.get("x-a"), "b");
     }
     deepEqual(seen, [
       'GET /a?b=1 "" true',
@@ -50,7 +53,7 @@ Deno.test("HttpRequestReader: reads requests one after another, in pieces of any
   }
 });
 
-Deno.test("HttpRequestReader: rejects requests that could be used for request smuggling", async () => {
+Deno.test("readRequest: rejects requests that could be used for request smuggling", async () => {
   const chunked = "Transfer-Encoding: chunked\r\n";
   const heads: readonly (readonly [string, number])[] = [
     [`${HOST}Content-Length: 3\r\n${chunked}`, 400],
@@ -90,7 +93,7 @@ Deno.test("HttpRequestReader: rejects requests that could be used for request sm
   }
 });
 
-Deno.test("HttpRequestReader: rejects other request lines and versions", async () => {
+Deno.test("readRequest: rejects other request lines and versions", async () => {
   const lines: readonly (readonly [string, number])[] = [
     ["GET / HTTP/2.0", 505],
     ["GET / HTTP/0.9", 505],
@@ -103,13 +106,14 @@ Deno.test("HttpRequestReader: rejects other request lines and versions", async (
     ["GET /\u00e9 HTTP/1.1", 400],
     ["GET http://other/ HTTP/1.1", 400],
     ["CONNECT localhost:1 HTTP/1.1", 400],
+    ["TRACE / HTTP/1.1", 400],
     ["", 400],
   ];
   for (const [line, status] of lines) equal(await statusOf(`${line}\r\n${HOST}\r\n`), status, line);
   equal(await statusOf("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), "ended");
 });
 
-Deno.test("HttpRequestReader: limits the head, the target and the body", async () => {
+Deno.test("readRequest: limits the head, the target and the body", async () => {
   const post = `POST / HTTP/1.1\r\n${HOST}`;
   equal(await statusOf(`GET /${"a".repeat(9_000)} HTTP/1.1\r\n${HOST}\r\n`), 414);
   equal(await statusOf(`GET /${"a".repeat(8_000)} HTTP/1.1\r\n${HOST}\r\n`), "read");
@@ -123,5 +127,8 @@ Deno.test("HttpRequestReader: limits the head, the target and the body", async (
   equal(await statusOf(`${chunked}${chunk}${chunk}1\r\nx\r\n0\r\n\r\n`), 413);
   equal(await statusOf(`${chunked}ffffffff\r\n`), 413);
   equal(await statusOf(`${post}Content-Length: 3\r\n\r\nab`), "ended");
-  await rejects(readerOf("\0").next().then(() => readerOf("GET\r\n\r\n").next()), RequestError);
+  await rejects(
+    readRequest(readerOf("\0")).then(() => readRequest(readerOf("GET\r\n\r\n"))),
+    RequestError,
+  );
 });

@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
 import { join } from "node:path";
 import { AgentError } from "../../../lib/model/mod.ts";
-import { listenTcp, listenUnix } from "../../../lib/platform/listeners.ts";
+import { listenTcp, listenUnix } from "../../../lib/platform/mod.ts";
 
 const hello = () => new Response("hello");
 

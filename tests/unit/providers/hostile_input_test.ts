@@ -1,11 +1,10 @@
 import { doesNotMatch, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { AgentError } from "../../../lib/model/mod.ts";
-import { parseDockerConfig } from "../../../lib/providers/docker/mod.ts";
-import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
-import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
-import { readHelperResult } from "../../../lib/providers/docker/credential_helper.ts";
 import { firstJsonValue } from "../../../lib/formats/go_json.ts";
+import { AgentError } from "../../../lib/model/mod.ts";
+import { readHelperResult } from "../../../lib/providers/docker/credential_helper.ts";
+import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
+import { parseDockerConfig, readPluginResponse } from "../../../lib/providers/mod.ts";
 import { exited } from "../../fakes/process.ts";
 
 /** Field names for generated JSON with unexpected shapes. */

@@ -18,8 +18,8 @@ import {
   disabledProvider,
   labelsProvider,
 } from "../../../lib/providers/mod.ts";
-import { CredentialHelpers, DockerProvider } from "../../../lib/providers/docker/mod.ts";
-import { KubeletProvider } from "../../../lib/providers/exec_plugin/mod.ts";
+import { CredentialHelpers, DockerProvider } from "../../../lib/providers/mod.ts";
+import { KubeletProvider } from "../../../lib/providers/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { answered } from "../../fakes/kube_http.ts";
@@ -87,7 +87,7 @@ async function fromPlugin(result: ProcessResult | string): Promise<readonly Reas
 async function fromKube(
   answer: KubeHttpResponse | KubeHttpFailure,
 ): Promise<readonly ReasonCode[]> {
-  using stage = await kubeStage(() => answer);
+  using stage = kubeStage(() => answer);
   return await reasonsOf(stage.kube.secrets());
 }
 
@@ -137,7 +137,7 @@ function fromAccount(
       clock: new FakeClock(),
       random: new FakeRandom(),
       observer: new FakeObserver(),
-      accounts: () => Promise.resolve(accounts),
+      accounts: () => accounts,
     }),
   );
 }

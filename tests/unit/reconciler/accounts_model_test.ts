@@ -1,12 +1,12 @@
 import { deepEqual, ok } from "node:assert/strict";
 import fc from "fast-check";
 import type { DeliveryOutcome, DeliveryRequest } from "../../../lib/model/mod.ts";
-import { KubeletProvider } from "../../../lib/providers/exec_plugin/mod.ts";
+import { KubeletProvider } from "../../../lib/providers/mod.ts";
 import { flushTasks } from "../../fakes/clock.ts";
 import { Cluster } from "../../fakes/cluster.ts";
+import { FakeFiles } from "../../fakes/files.ts";
 import { FakeProcessRunner } from "../../fakes/process.ts";
 import { FakeRandom } from "../../fakes/random.ts";
-import { FakeFiles } from "../../fakes/files.ts";
 import { CONFIG_PATH, response } from "../providers/exec_plugin/plugins.ts";
 import { SECOND, Stage } from "./reconciler_stage.ts";
 
@@ -202,7 +202,7 @@ class Model {
       clock: this.stage.clock,
       random: new FakeRandom(),
       observer: this.stage.observer,
-      accounts: () => Promise.resolve(this.cluster),
+      accounts: () => this.cluster,
     });
   }
 }

@@ -11,7 +11,7 @@ import {
   Secret,
 } from "../../../lib/model/mod.ts";
 import { resolveEntry } from "../../../lib/reconciler/candidate_selection.ts";
-import type { Selector } from "../../../lib/reconciler/context.ts";
+import type { ReconcilerContext } from "../../../lib/reconciler/mod.ts";
 import { type InstanceRecord, Mounts } from "../../../lib/reconciler/mounts.ts";
 import type { SelectionRequest } from "../../../lib/verification/mod.ts";
 import { CredentialStore, type StoreEntry } from "../../../lib/credentials/mod.ts";
@@ -79,7 +79,7 @@ class Stage {
   readonly resolved: boolean[] = [];
   readonly mounts = new Mounts();
   keep = false;
-  selector: Selector | undefined = {
+  readonly selector: ReconcilerContext["selector"] = {
     select: (request) => {
       this.requests.push(request);
       const winner = request.offered.at(-1) ?? { provider: "docker", candidate: candidate("") };
@@ -103,7 +103,7 @@ class Stage {
   async decide(readsRefused: boolean, ...results: Resolution[]) {
     const { selector, observer, mounts } = this;
     const context = {
-      ...(selector && { selector }),
+      selector,
       observer,
       mounts,
       clock: new FakeClock(),
@@ -116,7 +116,6 @@ class Stage {
         return Promise.resolve(results.shift() ?? resolution([]));
       },
       readsRefused,
-      requestedAtMs: 0,
     });
     return decision;
   }
@@ -124,12 +123,8 @@ class Stage {
 
 const FOUND = resolution([["docker", "a"], ["kubelet", "b"]]);
 
-Deno.test("resolveEntry: uses the first candidate of the chain without a selector", async () => {
-  const stage = new Stage();
-  equal(await stage.decide(false, resolution([])), undefined);
-  stage.selector = undefined;
-  const decision = await stage.decide(false, FOUND);
-  equal(decision?.kind === "use" && decision.provider, "docker");
+Deno.test("resolveEntry: makes no decision when no provider has a credential", async () => {
+  equal(await new Stage().decide(false, resolution([])), undefined);
 });
 
 Deno.test("resolveEntry: requests every provider once when all candidates are refused", async () => {

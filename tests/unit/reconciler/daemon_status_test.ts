@@ -6,7 +6,7 @@ import {
   Secret,
 } from "../../../lib/model/mod.ts";
 import type { InstanceRecord } from "../../../lib/reconciler/mounts.ts";
-import { readsFailAtMs } from "../../../lib/reconciler/mounts.ts";
+import { readsFailAtMs } from "../../../lib/reconciler/reconciler.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 

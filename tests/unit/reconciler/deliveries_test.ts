@@ -6,6 +6,7 @@ import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { FakeRandom } from "../../fakes/random.ts";
+import { selectFirst } from "../../fakes/selector.ts";
 
 const IMAGE = parseImageReference("registry.example.com/app:1");
 const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
@@ -43,7 +44,9 @@ function stage(daemons: readonly Daemon[]) {
     store,
     observer,
     clock,
+    selector: selectFirst,
     inUseDelayMs: () => 5_000,
+    wake: () => completed++,
     stages: () => ({
       discoverer: { discover: () => Promise.reject(new Error("not called")) },
       resolver: { resolve: () => Promise.reject(new Error("not called")) },
@@ -59,7 +62,7 @@ function stage(daemons: readonly Daemon[]) {
       checkIntervalMs: 60_000,
       renewalEnabled: true,
     }),
-  }, () => completed++);
+  });
   return {
     deliveries,
     observer,

@@ -13,6 +13,7 @@ import {
 import { Reconciler } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
+import { selectFirst } from "../../fakes/selector.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -76,7 +77,7 @@ class Stage {
     const { store, observer, clock } = this;
     const inUseDelayMs = () => 0;
     this.reconciler = new Reconciler(
-      { store, observer, clock, inUseDelayMs },
+      { store, observer, clock, inUseDelayMs, selector: selectFirst },
       this.#stages(unapprovedHostPolicy),
     );
   }
@@ -119,12 +120,13 @@ class Stage {
       watched: true,
       ...(forEndpoint !== undefined && { forEndpoint: true }),
     };
+    if (candidate === undefined) return { image, attempts: [] };
+    const [provider, candidates] = ["docker" as const, [candidate] as const];
+    const outcome = { kind: "found" as const, reason: "found" as const, candidates, notes: [] };
     return {
       image,
-      attempts: [],
-      ...(candidate && {
-        winner: { provider: "docker" as const, renewable: true, candidates: [candidate] as const },
-      }),
+      attempts: [{ provider, outcome, durationMs: 0 }],
+      winner: { provider, renewable: true, candidates },
     };
   }
 
@@ -332,10 +334,10 @@ Deno.test("Reconciler: evicts an entry after the last mount of its endpoint", as
   stage.mount("keyed", await endpointAt("keyed:5000", true));
   stage.passwords = { "registry.example.com": "own", "keyed:5000": "mirror" };
   await stage.run(async () => {
-    strictEqual(stage.store.size, 2);
+    strictEqual([...stage.store.entries()].length, 2);
     stage.daemons = stage.daemons.slice(0, 1);
     await stage.clock.advance(600 * SECOND);
-    strictEqual(stage.store.size, 1);
+    strictEqual([...stage.store.entries()].length, 1);
     ok(stage.store.get(IMAGE.text));
   });
   deepStrictEqual(stage.observer.of("credential-evicted"), [

@@ -120,7 +120,7 @@ Deno.test("InstanceRecord: a mount is behind from the first new file until its n
 Deno.test("Mounts: keeps a mount over discoveries, and returns the earliest retry", () => {
   const mounts = new Mounts();
   const recordOf = (retryAtMs: number) => ({ state: "refused", failures: 1, retryAtMs }) as const;
-  strictEqual(mounts.nextRetryAtMs(), undefined);
+  strictEqual(mounts.nextRetryAtMs(), Infinity);
   mounts.observe([daemon("a", ["1", "2"]), daemon("b", ["1"])], 0);
   const before = mounts.all;
   [7, 5, 6].forEach((atMs, i) => Object.assign(before[i] ?? {}, { record: recordOf(atMs) }));

@@ -43,7 +43,7 @@ function entry(
 ): StoreEntry {
   const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
   const store = new CredentialStore({ settings, seed: "node", random: new FakeRandom() });
-  store.ensure(IMAGE, NOW_MS);
+  store.ensure(IMAGE);
   if (stored === "nothing" || stored === "per-account") {
     const perServiceAccount = stored === "per-account";
     store.recordFailure(
@@ -51,7 +51,7 @@ function entry(
       { reason: "plugin-not-matched", detail: "", perServiceAccount },
       NOW_MS,
     );
-  } else if (stored !== "requested" && provider === "adopted") store.adopt(IMAGE, stored, NOW_MS);
+  } else if (stored !== "requested" && provider === "adopted") store.adopt(IMAGE, stored);
   else if (stored !== "requested") {
     store.put(IMAGE, { provider: "kubelet", candidate: stored }, NOW_MS);
   }

@@ -1,6 +1,6 @@
 import { deepStrictEqual } from "node:assert/strict";
 import type { Daemon } from "../../../lib/model/mod.ts";
-import type { ReadCounter } from "../../../lib/reconciler/context.ts";
+import type { ReconcileStages } from "../../../lib/reconciler/mod.ts";
 import { Mounts } from "../../../lib/reconciler/mounts.ts";
 import { pollReads } from "../../../lib/reconciler/reads.ts";
 
@@ -53,7 +53,7 @@ Deno.test("pollReads: ignores the first counters of a new process", async () => 
 Deno.test("pollReads: does not poll the other mounts of a daemon that does not answer", async () => {
   const mounts = new Mounts();
   const requested: string[] = [];
-  const source: ReadCounter = {
+  const source: NonNullable<ReconcileStages["readCounter"]> = {
     backendReads(socket, { mountId = "" } = {}) {
       requested.push(`${socket} ${mountId}`);
       const failure = mountId === "/1"

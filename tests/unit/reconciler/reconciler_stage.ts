@@ -12,12 +12,16 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import type { Selector } from "../../../lib/reconciler/context.ts";
-import { Reconciler, type ReconcileStages } from "../../../lib/reconciler/mod.ts";
+import {
+  Reconciler,
+  type ReconcilerContext,
+  type ReconcileStages,
+} from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { FakeRandom } from "../../fakes/random.ts";
+import { selectFirst } from "../../fakes/selector.ts";
 
 export const IMAGE = parseImageReference("registry.example.com/app:v1");
 export const SECOND = 1_000;
@@ -52,15 +56,14 @@ export class Stage {
   ready = false;
   readonly reconciler: Reconciler;
 
-  constructor(clock: FakeClock = new FakeClock(), selector?: Selector) {
+  constructor(
+    clock: FakeClock = new FakeClock(),
+    selector: ReconcilerContext["selector"] = selectFirst,
+  ) {
     this.clock = clock;
-    this.reconciler = this.#makeReconciler(selector);
-  }
-
-  #makeReconciler(selector: Selector | undefined): Reconciler {
-    const { store, observer, clock } = this;
-    const options = { store, observer, clock, inUseDelayMs: () => 5 * SECOND };
-    return new Reconciler({ ...options, ...(selector && { selector }) }, this.#stages());
+    const { store, observer } = this;
+    const options = { store, observer, clock, inUseDelayMs: () => 5 * SECOND, selector };
+    this.reconciler = new Reconciler(options, this.#stages());
   }
 
   /** Replaces the stages, as a reload of the configuration does. */

@@ -87,6 +87,50 @@ Deno.test("Refused credential: reads fail for at most 10 s over six revocations 
   }
 });
 
+Deno.test("Refused credential: reads are polled every 400 ms in the 30 s after a forced renewal", async () => {
+  const { clock, node, token, executedMs } = stage({ mints: true, readEveryMs: 100 });
+  node.mount(image(0), "u:t0", "2.4.1");
+  const revoked = new Set<string>();
+  node.accepts = (pair) => pair === `u:${token.text}` && !revoked.has(pair);
+  /** Revokes the token just after a slow poll; returns the time until the next execution. */
+  const revoke = async () => {
+    const before = executedMs.length;
+    await clock.advance(4_850 - clock.monotonicMs() % 4_800);
+    revoked.add(`u:${token.text}`);
+    return await node.until(() => executedMs.length > before, 10 * SECOND, 50);
+  };
+  await node.run(async () => {
+    await clock.advance(30 * SECOND);
+    const times = [await revoke(), await revoke()];
+    await clock.advance(31 * SECOND);
+    times.push(await revoke());
+    const [slow = 0, fast = Infinity, later = 0] = times;
+    ok(slow > 4 * SECOND && fast <= 500 && later > 4 * SECOND, times.join(", "));
+  });
+});
+
+Deno.test("Refused credential: failed reads count once nydusd uses the credential", async () => {
+  const { clock, node, token, executedMs } = stage({ readEveryMs: 100 });
+  node.mount(image(0), "u:t0", "2.4.4");
+  const failingSinceMs = () =>
+    node.reconciler.status().daemons[0]?.instances[0]?.readsFailingSinceMs;
+  await node.run(async () => {
+    await clock.advance(20_500); // after a poll of nydusd and one of the counters
+    token.text = "t1";
+    await node.reconciler.onDemand.renew();
+    equal(executedMs.length, 2);
+    await clock.advance(4_000);
+    ok(node.mounts[0]?.errors, "nydusd still uses the previous credential");
+    equal(failingSinceMs(), undefined);
+    equal(executedMs.length, 2);
+    await clock.advance(10_000);
+    node.accepts = () => false;
+    await clock.advance(5_000);
+    ok(failingSinceMs() !== undefined);
+    equal(executedMs.length, 3);
+  });
+});
+
 Deno.test("provenReads: counts reads since the credential is in use, until one fails", async () => {
   const { clock, node, token } = stage();
   const mount = node.mount(image(0), "u:t0", "2.4.4");

@@ -37,8 +37,8 @@ function stage(stored?: Candidate, provider: "kubelet" | "adopted" = "kubelet") 
     seed: "node",
     random: new FakeRandom(),
   });
-  store.ensure(IMAGE, NOW_MS);
-  if (stored !== undefined && provider === "adopted") store.adopt(IMAGE, stored, NOW_MS);
+  store.ensure(IMAGE);
+  if (stored !== undefined && provider === "adopted") store.adopt(IMAGE, stored);
   else if (stored !== undefined) {
     store.put(IMAGE, { provider: "kubelet", candidate: stored }, NOW_MS);
   }

@@ -7,6 +7,7 @@ import {
 import { Mounts, Renewals } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
+import { selectFirst } from "../../fakes/selector.ts";
 
 const IMAGE = parseImageReference("registry.example/team/app:1");
 
@@ -27,9 +28,16 @@ Deno.test("Renewals: a user request is not lost during a request and a change of
       },
     },
   };
-  const context = { store, observer, clock, mounts: new Mounts(), stages: () => stages };
+  const context = {
+    store,
+    observer,
+    clock,
+    selector: selectFirst,
+    mounts: new Mounts(),
+    stages: () => stages,
+  };
   const renewals = new Renewals(context, () => {});
-  store.ensure(IMAGE, clock.wallMs());
+  store.ensure(IMAGE);
   const entries = [...store.entries()];
   renewals.start(entries);
   renewals.start(entries, { recheck: true });

@@ -2,7 +2,7 @@ import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import { Triggers } from "../../../lib/reconciler/reconciler.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 
-Deno.test("Triggers: wait ends after the time, when nudged, or with the first trigger", async () => {
+Deno.test("Triggers: wait ends after the time, when woken, or with the first trigger", async () => {
   const clock = new FakeClock();
   const triggers = new Triggers(clock);
   const ended: unknown[] = [];
@@ -13,21 +13,21 @@ Deno.test("Triggers: wait ends after the time, when nudged, or with the first tr
   await clock.advance(1);
   deepStrictEqual(ended, [undefined]);
   wait(1_000);
-  triggers.nudge();
+  triggers.wake();
   await flushTasks();
   deepStrictEqual(ended, [undefined, undefined]);
   wait(1_000);
-  triggers.fire("requested");
-  triggers.fire("node-changed");
+  triggers.wake("requested");
+  triggers.wake("node-changed");
   await flushTasks();
   deepStrictEqual(ended.at(-1), "requested");
 });
 
-Deno.test("Triggers: keeps a trigger that fires without a waiter, but not a nudge", async () => {
+Deno.test("Triggers: keeps a trigger without a waiter, but not a wake without one", async () => {
   const clock = new FakeClock();
   const triggers = new Triggers(clock);
-  triggers.fire("node-changed");
-  triggers.nudge();
+  triggers.wake("node-changed");
+  triggers.wake();
   strictEqual(await triggers.wait(1_000), "node-changed");
   let isOver = false;
   const waiting = triggers.wait(1_000).then(() => isOver = true);

@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { parseChallenges } from "../../../lib/verification/registry_protocol.ts";
+import { parseChallenges } from "../../../lib/verification/probe.ts";
 
 /** Returns challenges as plain objects. */
 function plain(header: string) {

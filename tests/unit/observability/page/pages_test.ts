@@ -17,7 +17,7 @@ function appOf({ status, history }: Stage, options: Partial<AppOptions> = {}) {
     status: () => status,
     health: () => healthOf(status, NOW_MS),
     history: (image) => history.of(image),
-    allowedHosts: ["127.0.0.1"],
+    hostname: "127.0.0.1",
     now: () => 0,
     ...options,
   });

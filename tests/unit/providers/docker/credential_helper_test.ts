@@ -5,12 +5,12 @@ import {
   credentialSecret,
   Secret,
 } from "../../../../lib/model/mod.ts";
-import { CredentialHelpers } from "../../../../lib/providers/docker/mod.ts";
+import { CredentialHelpers } from "../../../../lib/providers/mod.ts";
 import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { FakeFiles } from "../../../fakes/files.ts";
 import { jwt, requestFor } from "../exec_plugin/plugins.ts";
 
 const IMAGE = "quay.io/a/b";

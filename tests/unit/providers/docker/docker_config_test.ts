@@ -1,6 +1,6 @@
 import { deepEqual, doesNotMatch, equal, throws } from "node:assert/strict";
-import { findAuth, parseDockerConfig } from "../../../../lib/providers/docker/mod.ts";
 import { helperFor } from "../../../../lib/providers/docker/docker_config.ts";
+import { findAuth, parseDockerConfig } from "../../../../lib/providers/mod.ts";
 
 const base64 = (text: string) => new TextEncoder().encode(text).toBase64();
 const withAuth = (auth: unknown) => JSON.stringify({ auths: { "quay.io": { auth } } });

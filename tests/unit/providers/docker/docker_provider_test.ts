@@ -1,10 +1,10 @@
 import { deepEqual, doesNotMatch, equal } from "node:assert/strict";
-import { CredentialHelpers, DockerProvider } from "../../../../lib/providers/docker/mod.ts";
+import { CredentialHelpers, DockerProvider } from "../../../../lib/providers/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { FakeFiles } from "../../../fakes/files.ts";
 import { jwt, pairs, requestFor } from "../exec_plugin/plugins.ts";
 
 const PATH = "/home/u/.docker/config.json";
@@ -134,26 +134,6 @@ Deno.test("DockerProvider: reads a changed file, and keeps the time of an unchan
   deepEqual(await provider.provide(requestFor("quay.io/a/b")), first);
   files.set(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
   deepEqual(pairs(await provider.provide(requestFor("quay.io/a/b"))), ["u:2"]);
-});
-
-Deno.test("DockerProvider: keeps the last valid file when a reload meets a half-written one", async () => {
-  const { provider: before, helpers, files, clock } = docker({
-    auths: { "quay.io": basic("u:1") },
-  });
-  await before.provide(requestFor("quay.io/a/b"));
-  files.set(PATH, '{"auths": {"quay.io": {"auth": "dTpz');
-  const options = { configPath: PATH, files, clock, helpers };
-  const after = new DockerProvider({ ...options, before });
-  deepEqual(pairs(await after.provide(requestFor("quay.io/a/b"))), ["u:1"]);
-  const elsewhere = new DockerProvider({ ...options, configPath: "/other.json", before });
-  equal(
-    (await elsewhere.provide(requestFor("quay.io/a/b"))).kind,
-    "none",
-    "another file has no earlier state",
-  );
-  await clock.advance(25);
-  files.set(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
-  deepEqual(pairs(await after.provide(requestFor("quay.io/a/b"))), ["u:2"]);
 });
 
 Deno.test("DockerProvider: keeps the last valid file while it is half-written, empty or unreadable", async () => {

@@ -1,5 +1,5 @@
 import { doesNotMatch, equal } from "node:assert/strict";
-import { readPluginResponse } from "../../../../lib/providers/exec_plugin/mod.ts";
+import { readPluginResponse } from "../../../../lib/providers/mod.ts";
 import { response } from "./plugins.ts";
 
 Deno.test("readPluginResponse: rejects an invalid response without quoting it", () => {
@@ -22,13 +22,13 @@ Deno.test("readPluginResponse: rejects an invalid response without quoting it", 
   ];
   for (const stdout of refused) {
     const reading = readPluginResponse(stdout, 1_000);
-    equal(reading.kind, "invalid", stdout);
+    equal(reading.kind, "failed", stdout);
     doesNotMatch(JSON.stringify(reading), /hunter2/);
   }
 });
 
 Deno.test("readPluginResponse: accepts surrounding white space and a null auth", () => {
   const reading = readPluginResponse(`\n ${response(null)}\r\n`, 1_000);
-  equal(reading.kind === "ok" && reading.response.auth, undefined);
-  equal(reading.kind === "ok" && reading.response.cacheDurationMs, 1_000);
+  equal(reading.kind === "responded" && reading.response.auth, undefined);
+  equal(reading.kind === "responded" && reading.response.cacheDurationMs, 1_000);
 });

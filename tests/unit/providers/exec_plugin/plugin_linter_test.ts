@@ -1,5 +1,8 @@
 import { deepEqual, equal, match } from "node:assert/strict";
-import { lintPlugins, type PluginDefinition } from "../../../../lib/providers/exec_plugin/mod.ts";
+import {
+  lintPlugins,
+  type PluginDefinition,
+} from "../../../../lib/providers/exec_plugin/provider_config.ts";
 
 function plugin(more: Partial<PluginDefinition>): PluginDefinition {
   const defaults = { defaultCacheDurationMs: 3_600_000, args: [], env: {} };

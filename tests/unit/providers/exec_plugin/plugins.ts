@@ -1,15 +1,16 @@
+import { fail } from "node:assert/strict";
 import {
   type CredentialRequest,
   parseImageReference,
   type ProcessRequest,
   type ProviderOutcome,
 } from "../../../../lib/model/mod.ts";
-import { KubeletProvider } from "../../../../lib/providers/exec_plugin/mod.ts";
+import { KubeletProvider } from "../../../../lib/providers/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { FakeFiles } from "../../../fakes/files.ts";
 
 export const CONFIG_PATH = "/etc/plugins.yaml";
 
@@ -89,6 +90,7 @@ export function kubelet(
     random: new FakeRandom(),
     observer,
     signal: new AbortController().signal,
+    accounts: () => fail("no plugin has tokenAttributes"),
   };
   const provider = new KubeletProvider(settings);
   return { provider, clock, observer, files, runner, settings };

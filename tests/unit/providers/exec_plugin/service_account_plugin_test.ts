@@ -1,13 +1,13 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { accountName, type ProviderOutcome } from "../../../../lib/model/mod.ts";
-import { KubeletProvider } from "../../../../lib/providers/exec_plugin/mod.ts";
+import { KubeletProvider } from "../../../../lib/providers/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { Cluster } from "../../../fakes/cluster.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { FakeFiles } from "../../../fakes/files.ts";
 import { CONFIG_PATH, pairs, requestFor, response } from "./plugins.ts";
 
 const IMAGE = "reg.io/app:1";
@@ -65,7 +65,7 @@ function setUp(attributes: Attributes = {}) {
     clock,
     random: new FakeRandom(),
     observer: new FakeObserver(),
-    accounts: () => Promise.resolve(cluster),
+    accounts: () => cluster,
   };
   const provider = new KubeletProvider(settings);
   const outcome = (image = IMAGE) => provider.provide(requestFor(image));
@@ -280,7 +280,10 @@ Deno.test("ServiceAccountPlugin: does not affect other plugins when it throws, a
   deepEqual(first.notes.map(({ reason }) => reason), ["internal-error", "found"]);
   doesNotMatch(JSON.stringify(first.notes), /hunter2/);
   runner.answer = () => response(null);
-  const only = new KubeletProvider({ ...settings, accounts: () => Promise.reject(new Error("x")) });
+  const accounts = () => {
+    throw new Error("x");
+  };
+  const only = new KubeletProvider({ ...settings, accounts });
   const failed = await only.provide(requestFor("other.io/app:1"));
   equal(failed.kind !== "found" && failed.validAccounts, "unknown", "the credential in use stays");
   cluster.podsOf = podsOf;
@@ -288,17 +291,6 @@ Deno.test("ServiceAccountPlugin: does not affect other plugins when it throws, a
     "plugin-no-credential",
     "found-in-cache",
   ]);
-});
-
-Deno.test("ServiceAccountPlugin: opens the API server again after a failure", async () => {
-  const { cluster, settings } = setUp();
-  cluster.addAccount("a");
-  cluster.addPod("a", IMAGE);
-  let opened = 0;
-  const accounts = () => ++opened === 1 ? Promise.reject(new Error("x")) : Promise.resolve(cluster);
-  const provider = new KubeletProvider({ ...settings, accounts });
-  equal((await provider.provide(requestFor(IMAGE))).reason, "internal-error");
-  equal((await provider.provide(requestFor(IMAGE))).kind, "found");
 });
 
 Deno.test("ServiceAccountPlugin: keeps each account's cache across a reload, and uses the new API server client", async () => {
@@ -309,7 +301,7 @@ Deno.test("ServiceAccountPlugin: keeps each account's cache across a reload, and
   const others = new Cluster(clock);
   others.addAccount("a");
   others.addPod("a", IMAGE);
-  const accounts = () => Promise.resolve(others);
+  const accounts = () => others;
   const after = new KubeletProvider({ ...settings, accounts, before });
   equal((await after.provide(requestFor(IMAGE))).reason, "found-in-cache");
   equal(runner.requests.length, 1);

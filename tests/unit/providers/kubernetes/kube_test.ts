@@ -17,42 +17,42 @@ function cluster(path: string) {
   return answered(secretObject({ auths: { "reg.io": { username: "u", password: "p" } } }));
 }
 
-Deno.test("Kube.stale: returns nothing before the first request, nor while watches succeed", async () => {
-  using stage = await kubeStage(cluster);
+Deno.test("Kube.staleWatches: returns nothing before the first request, nor while watches succeed", async () => {
+  using stage = kubeStage(cluster);
   const { kube } = stage;
-  deepEqual(kube.stale(), []);
+  deepEqual(kube.staleWatches(), []);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");
-  deepEqual(kube.stale(), []);
+  deepEqual(kube.staleWatches(), []);
 });
 
-Deno.test("Kube.stale: returns the watches of an unreachable server until it is reachable", async () => {
-  using stage = await kubeStage(() => UNREACHABLE);
+Deno.test("Kube.staleWatches: returns the watches of an unreachable server until it is reachable", async () => {
+  using stage = kubeStage(() => UNREACHABLE);
   const { kube, http, clock } = stage;
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "failed");
-  deepEqual(kube.stale().map(({ subject, reason }) => [subject, reason]), [
+  deepEqual(kube.staleWatches().map(({ subject, reason }) => [subject, reason]), [
     ["pods of node one", "source-unreachable"],
   ]);
   http.answer = cluster;
   await clock.advance(60_000);
-  deepEqual(kube.stale(), []);
+  deepEqual(kube.staleWatches(), []);
   // The open watches end, and new ones fail.
   http.refuse = () => UNREACHABLE;
   for (const { end } of http.streams) end({ kind: "cut" });
   for (let i = 0; i < 4; i++) await clock.advance(250);
-  equal(kube.stale().length, 2);
+  equal(kube.staleWatches().length, 2);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found", "cached");
 });
 
-Deno.test("Kube.stale: returns nothing for secrets that are polled because RBAC forbids watches", async () => {
-  using stage = await kubeStage(cluster);
+Deno.test("Kube.staleWatches: returns nothing for secrets that are polled because RBAC forbids watches", async () => {
+  using stage = kubeStage(cluster);
   const { kube, http } = stage;
   http.refuse = () => answered({}, 403);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");
-  deepEqual(kube.stale(), []);
+  deepEqual(kube.staleWatches(), []);
 });
 
 Deno.test("KubeSecretProvider: reads the secret again for a request that needs a newer credential", async () => {
-  using stage = await kubeStage(cluster);
+  using stage = kubeStage(cluster);
   const { kube, http, clock } = stage;
   const provide = async (newerThanMs?: number) => {
     const request = requestFor("reg.io/app:1", defined({ newerThanMs }));

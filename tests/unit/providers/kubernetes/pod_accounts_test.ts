@@ -17,9 +17,9 @@ function pod(name: string, account?: string, phase = "Running") {
   };
 }
 
-async function stage(pods = [pod("static"), pod("web-1", "web")]) {
+function stage(pods = [pod("static"), pod("web-1", "web")]) {
   const status = { token: "a.b.c", expirationTimestamp: "2999-01-01T00:00:00Z" };
-  const stage = await kubeStage((path) => {
+  const stage = kubeStage((path) => {
     if (path.endsWith("/token")) return answered({ status }, 201);
     if (path.includes("/serviceaccounts/")) {
       return answered({ metadata: { name: "web", namespace: "n", uid: "u1" } });
@@ -41,7 +41,7 @@ Deno.test("readPod: a pod has ended when its phase is Succeeded or Failed", () =
 });
 
 Deno.test("NodePods: reads no service account for a pod without one", async () => {
-  using kube = await stage();
+  using kube = stage();
   const answer = await kube.accounts.podsOf(IMAGE);
   ok(answer.kind === "pods");
   deepEqual(answer.pods.map(({ name }) => name), ["static", "web-1"]);
@@ -53,7 +53,7 @@ Deno.test("NodePods: reads no service account for a pod without one", async () =
 });
 
 Deno.test("NodePods: requests a token bound to the pod, the audience and the service account", async () => {
-  using kube = await stage();
+  using kube = stage();
   const answer = await kube.accounts.podsOf(IMAGE);
   const web = answer.kind === "pods" ? answer.pods[1] : undefined;
   ok(web);
@@ -88,17 +88,17 @@ Deno.test("NodePods: requests a token bound to the pod, the audience and the ser
 });
 
 Deno.test("NodePods: suggests to check the node name when the API server returns no pods", async () => {
-  using none = await stage([]);
+  using none = stage([]);
   const answer = await none.accounts.podsOf(IMAGE);
   match(answer.kind === "pods" ? answer.detail ?? "" : "", /node one: .*check the node name/);
-  using others = await stage();
+  using others = stage();
   const fine = await others.accounts.podsOf(parseImageReference("reg.io/other:1"));
   deepEqual(fine, { kind: "pods", pods: [] });
 });
 
 Deno.test("NodePods: returns the current state of a service account", async () => {
   const pods = [pod("web-1", "web"), pod("done", "web", "Succeeded")];
-  using kube = await stage(pods);
+  using kube = stage(pods);
   const [web, done] = pods.map(readPod);
   ok(web && done);
   const account = await kube.accounts.account(web);

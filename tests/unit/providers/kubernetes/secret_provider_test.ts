@@ -41,7 +41,7 @@ async function offered(secrets: readonly Spec[], inUse?: string) {
     spec: { imagePullSecrets: [{ name }] },
     status: {},
   }));
-  using stage = await kubeStage((path) => {
+  using stage = kubeStage((path) => {
     if (path.includes("/pods")) return answered({ metadata: {}, items: pods });
     const [, namespace = "", name = ""] = /namespaces\/(.*)\/secrets\/([^?]*)/.exec(path) ?? [];
     return answered(secretObject(bySecret.get(`${namespace}/${name}`) ?? {}));

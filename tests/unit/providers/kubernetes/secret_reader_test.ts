@@ -1,8 +1,10 @@
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import fc from "fast-check";
 import { credentialSecret, credentialUsername } from "../../../../lib/model/mod.ts";
-import type { PullSecret } from "../../../../lib/providers/docker/secret_keyring.ts";
-import { readPullSecret } from "../../../../lib/providers/kubernetes/secret_provider.ts";
+import {
+  type PullSecret,
+  readPullSecret,
+} from "../../../../lib/providers/kubernetes/secret_provider.ts";
 import { encode, secretObject } from "./secrets.ts";
 
 function shown({ entries }: PullSecret): string[][] {

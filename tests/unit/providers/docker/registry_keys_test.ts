@@ -1,22 +1,26 @@
 import { deepEqual, equal } from "node:assert/strict";
-import fc from "fast-check";
 import { parseImageReference, parseImageTarget } from "../../../../lib/model/mod.ts";
-import { registryOfKey, SecretKeyring } from "../../../../lib/providers/docker/secret_keyring.ts";
-import type { PullSecret } from "../../../../lib/providers/docker/secret_keyring.ts";
+import {
+  findEntries,
+  patternOfKey,
+  registryOfKey,
+} from "../../../../lib/providers/docker/docker_config.ts";
 
-function secret(at: string, ...keys: string[]): PullSecret {
-  const [namespace = "", name = ""] = at.split("/");
-  return { namespace, name, entries: keys.map((key) => ({ key, credentials: [] })), problems: [] };
+function secret(name: string, ...keys: string[]) {
+  const entries = keys.flatMap((key) => {
+    const pattern = patternOfKey(key);
+    return pattern === undefined ? [] : [{ key, pattern, credentials: [] }];
+  });
+  return { name, entries };
 }
 
-/** Returns `namespace/name key` of the matching entries, best first. */
-function found(secrets: readonly PullSecret[], image: string): string[] {
+/** Returns the name and key of the matching entries, best first. */
+function found(secrets: readonly ReturnType<typeof secret>[], image: string): string[] {
   const target = parseImageTarget(parseImageReference(image).text);
-  return new SecretKeyring(secrets).find(target)
-    .map(({ secret, entry }) => `${secret.namespace}/${secret.name} ${entry.key}`);
+  return findEntries(secrets, target).map(({ secret, entry }) => `${secret.name} ${entry.key}`);
 }
 
-Deno.test("SecretKeyring: returns the most specific key first", () => {
+Deno.test("findEntries: returns the most specific key first", () => {
   const secrets = [
     secret("a/host", "reg.example.com"),
     secret("a/team", "https://reg.example.com/v2/team"),
@@ -35,17 +39,12 @@ Deno.test("SecretKeyring: returns the most specific key first", () => {
   deepEqual(found(secrets, "example.com/team/app:1"), []);
 });
 
-Deno.test("SecretKeyring: orders equal keys by namespace and name", () => {
-  const secrets = [secret("b/a", "h.io"), secret("a/b", "h.io"), secret("a/a", "https://h.io")];
-  const expected = ["a/a https://h.io", "a/b h.io", "b/a h.io"];
-  fc.assert(
-    fc.property(fc.shuffledSubarray(secrets, { minLength: 3 }), (shuffled) => {
-      deepEqual(found(shuffled, "h.io/x:1"), expected);
-    }),
-  );
+Deno.test("findEntries: keeps the order of equal keys", () => {
+  const secrets = [secret("b", "h.io", "*.io"), secret("a", "h.io"), secret("c", "https://h.io")];
+  deepEqual(found(secrets, "h.io/x:1"), ["b h.io", "a h.io", "c https://h.io", "b *.io"]);
 });
 
-Deno.test("SecretKeyring: finds Docker Hub under each of its aliases", () => {
+Deno.test("findEntries: finds Docker Hub under each of its aliases", () => {
   for (
     const key of [
       "https://index.docker.io/v1/",
@@ -64,10 +63,12 @@ Deno.test("SecretKeyring: finds Docker Hub under each of its aliases", () => {
   deepEqual(found([secret("a/hub", "docker.io/team")], "nginx"), []);
 });
 
-Deno.test("SecretKeyring: lists keys that are not a registry separately", () => {
-  const keyring = new SecretKeyring([secret("a/a", "reg[x", "h.io", "h.io:port")]);
-  deepEqual(keyring.unusable.map(({ key }) => key), ["reg[x", "h.io:port"]);
-  equal(keyring.find(parseImageTarget("h.io/x")).length, 1);
+Deno.test("patternOfKey: returns nothing for a key that is not a registry", () => {
+  deepEqual(["reg[x", "h.io", "h.io:port"].map((key) => patternOfKey(key)?.text), [
+    undefined,
+    "h.io",
+    undefined,
+  ]);
 });
 
 Deno.test("registryOfKey: removes only an API version at the start of the path", () => {
