@@ -13,8 +13,8 @@ export interface Clock {
   /** Supports more than 2^31 ms. Rejects with the signal's reason when aborted. */
   sleep(ms: number, options?: CallOptions): Promise<void>;
   /**
-   * Calls `run` after each interval, with its delay in ms. Intervals that are multiples of each
-   * other end in the same wakeup of the process.
+   * Calls `run` after each interval, which may be rounded down to a multiple of 800 ms, with its
+   * delay in ms. The intervals of all callers end in the same wakeups of the process.
    */
   every(intervalMs: number, run: (delayMs: number) => void): Disposable;
 }

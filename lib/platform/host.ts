@@ -233,45 +233,20 @@ function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   });
 }
 
+/** Everything periodic shares one timer: a wakeup costs an idle process more than its work. */
 const TICK_MS = 800;
+const periodic = new Set<(delayMs: number) => void>();
+let timer: ReturnType<typeof setInterval> | undefined;
+let ticks = 0;
+let lastTickMs = 0;
 
-/**
- * One timer for everything periodic: to wake up costs an idle process more than what it does then,
- * and a promise or a new timer each time a third more.
- */
-class Ticker {
-  readonly #runs = new Map<object, readonly [ticks: number, run: (delayMs: number) => void]>();
-  #timer: ReturnType<typeof setInterval> | undefined;
-  #ticks = 0;
-  #lastMs = 0;
-
-  add(ticks: number, run: (delayMs: number) => void): Disposable {
-    const timer = { [Symbol.dispose]: () => this.#remove(timer) };
-    this.#runs.set(timer, [ticks, run]);
-    if (this.#timer === undefined) {
-      this.#lastMs = performance.now();
-      this.#timer = setInterval(this.#tick, TICK_MS);
-    }
-    return timer;
-  }
-
-  readonly #tick = (): void => {
-    const nowMs = performance.now();
-    const delayMs = Math.max(0, nowMs - this.#lastMs - TICK_MS);
-    this.#lastMs = nowMs;
-    this.#ticks++;
-    for (const [ticks, run] of this.#runs.values()) if (this.#ticks % ticks === 0) run(delayMs);
-  };
-
-  #remove(timer: object): void {
-    this.#runs.delete(timer);
-    if (this.#runs.size > 0) return;
-    clearInterval(this.#timer);
-    this.#timer = undefined;
-  }
+function tick(): void {
+  const nowMs = performance.now();
+  const delayMs = Math.max(0, nowMs - lastTickMs - TICK_MS);
+  lastTickMs = nowMs;
+  ticks++;
+  for (const run of periodic) run(delayMs);
 }
-
-const ticker = new Ticker();
 
 /** The wall clock and the monotonic clock of the machine. */
 export const systemClock: Clock = {
@@ -286,9 +261,18 @@ export const systemClock: Clock = {
     await pause(restMs, signal);
   },
   every(intervalMs, run) {
-    if (intervalMs % TICK_MS === 0) return ticker.add(intervalMs / TICK_MS, run);
-    const timer = setInterval(() => run(0), intervalMs);
-    return { [Symbol.dispose]: () => clearInterval(timer) };
+    const count = Math.max(1, Math.floor(intervalMs / TICK_MS));
+    const runWhenDue = (delayMs: number) => ticks % count === 0 && run(delayMs);
+    if (periodic.size === 0) {
+      lastTickMs = performance.now();
+      timer = setInterval(tick, TICK_MS);
+    }
+    periodic.add(runWhenDue);
+    return {
+      [Symbol.dispose]() {
+        if (periodic.delete(runWhenDue) && periodic.size === 0) clearInterval(timer);
+      },
+    };
   },
 };
 

@@ -50,27 +50,18 @@ export function watchPaths(
   changed: (path: string, watched: string) => void,
   { clock, isLocal = isOnLocalFileSystem }: WatchOptions,
 ): Disposable {
-  let isStopped = false;
   const watches = [...new Set(paths)].map((path) =>
     new PathWatch(path, {
       clock,
       isLocal,
-      changed: (changedPath) => {
-        if (!isStopped) changed(changedPath, path);
-      },
+      changed: (changedPath) => changed(changedPath, path),
     })
   );
   const poll = () => {
     for (const watch of watches) watch.poll();
   };
   poll();
-  const timer = clock.every(SCAN_INTERVAL_MS, poll);
-  return {
-    [Symbol.dispose]() {
-      isStopped = true;
-      timer[Symbol.dispose]();
-    },
-  };
+  return clock.every(SCAN_INTERVAL_MS, poll);
 }
 
 /** Returns a text that changes whenever the content of a file may have changed. */
