@@ -195,7 +195,6 @@ interface Group {
   readonly key: string;
   /** The worst first; never empty. */
   readonly problems: readonly Problem[];
-  readonly places: ReadonlySet<string>;
 }
 
 /**
@@ -206,8 +205,7 @@ interface Group {
 export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding[] {
   const byCause = Map.groupBy(problemsOf(status, nowMs), ({ cause }) => cause);
   const groups = [...byCause].map(([key, problems]): Group => {
-    const places = new Set(problems.map(placeOf));
-    return { key, problems: problems.toSorted(bySeverity), places };
+    return { key, problems: problems.toSorted(bySeverity) };
   });
   const causes = new Map(groups.map((group) => [group, causesOf(group, groups)]));
   const isCritical = (group: Group): boolean =>
@@ -256,20 +254,16 @@ function codeOf([worst]: readonly Problem[]): FindingCode {
   return worst?.code ?? "loop-stuck";
 }
 
-function placeOf({ image = "", daemon = "" }: Problem): string {
-  return `${image} ${daemon}`;
-}
-
 /** Returns the findings that cause one, if they explain all of its problems. */
 function causesOf({ problems }: Group, groups: readonly Group[]): readonly Group[] {
   const { causes = [] }: FindingDefinition = FINDINGS[codeOf(problems)];
-  const explains = ({ places }: Group, { image = "", daemon = "" }: Problem) =>
-    [`${image} ${daemon}`, `${image} `, ` ${daemon}`].some((place) =>
-      place !== " " && places.has(place)
-    );
+  /** Whether a problem is of the same mount, or of its image or daemon. */
+  const isAt = ({ image, daemon }: Problem, cause: Problem) =>
+    (cause.image ?? cause.daemon) !== undefined &&
+    (cause.image ?? image) === image && (cause.daemon ?? daemon) === daemon;
   const candidates = groups.filter(({ problems }) => causes.includes(codeOf(problems)));
   const explanations = problems.map((problem) =>
-    candidates.filter((group) => explains(group, problem))
+    candidates.filter((group) => group.problems.some((cause) => isAt(problem, cause)))
   );
   return explanations.every(({ length }) => length > 0) ? [...new Set(explanations.flat())] : [];
 }

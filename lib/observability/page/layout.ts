@@ -13,7 +13,7 @@ export type Cell = string | Markup;
 
 /** The Content-Security-Policy: only this style and script, and requests to the same origin. */
 export const PAGE_POLICY = `default-src 'none'; style-src '${hashOf(style)}'; ` +
-  `script-src '${hashOf(refresh)}'; connect-src 'self'; img-src 'self'; ` +
+  `script-src '${hashOf(refresh)}'; connect-src 'self'; img-src data:; ` +
   "base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /** Renders a page. `body` is the main part below the summary. */
@@ -33,7 +33,7 @@ export function layout(
         <meta charset="utf-8">
         <meta name="viewport" content="width=device-width, initial-scale=1">
         <title>${printable(title)}</title>
-        <link rel="icon" href="/icon.svg?level=${level}">
+        <link rel="icon" href="${icon(level)}">
         <style>${raw(style)}</style>
       </head>
       <body>
@@ -74,12 +74,12 @@ export function summaryBlock(
   `;
 }
 
-/** Returns the icon of a page, a dot in the color of a level, as SVG. */
-export function icon(level: string): string {
-  const name = level === "critical" || level === "warning" ? level : "ok";
-  const [, color = ""] = new RegExp(`--${name}: (#[0-9a-f]+);`).exec(style) ?? [];
-  return '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">' +
-    `<circle cx="8" cy="8" r="7" fill="${color}"/></svg>\n`;
+/** Returns the icon of a page, a dot in the color of a level. */
+function icon(level: HealthLevel): string {
+  const [, color = ""] = new RegExp(`--${level}: (#[0-9a-f]+);`).exec(style) ?? [];
+  const svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">' +
+    `<circle cx="8" cy="8" r="7" fill="${color}"/></svg>`;
+  return `data:image/svg+xml,${encodeURIComponent(svg)}`;
 }
 
 /** Returns the hash of an inline text as a source expression of a Content-Security-Policy. */
