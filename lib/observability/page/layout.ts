@@ -135,8 +135,9 @@ export function word(level: HealthLevel, text: string, meaning = ""): Markup {
   return html`<span class="word ${level}" title="${meaning}">${text}</span>`;
 }
 
-/** Renders a time relative to now, with the absolute time as its machine-readable value. */
-export function moment(atMs: number, nowMs: number): Markup {
+/** Renders a time, if it is known, relative to now; its machine-readable value is absolute. */
+export function moment(atMs: number | undefined, nowMs: number): Cell {
+  if (atMs === undefined) return "";
   const ms = atMs - nowMs;
   const text = ms < 0 ? `${formatDuration(-ms)} ago` : `in ${formatDuration(ms)}`;
   const date = new Date(atMs);
@@ -153,7 +154,7 @@ export function lifetimeBar(image: ImageStatus, nowMs: number): Cell {
   const isExpired = expiresAtMs <= nowMs;
   const text = isExpired
     ? html`<span class="word critical">expired ${moment(expiresAtMs, nowMs)}</span>`
-    : html`${moment(expiresAtMs, nowMs)}`;
+    : moment(expiresAtMs, nowMs);
   const lifetimeMs = expiresAtMs - (renewedAtMs ?? expiresAtMs);
   if (!isExpired && lifetimeMs <= 0) return text;
   const percent = isExpired ? 0 : Math.round(Math.min(1, (expiresAtMs - nowMs) / lifetimeMs) * 100);
