@@ -51,7 +51,7 @@ export async function createAgent(
   let started: Reconciler | undefined;
   const shared = openShared(context, observer, resources, stop.signal, () => started);
   const { criProxy, pushed } = shared;
-  const probe = new RegistryProbe({ http: resources.use(createRegistryHttp()), clock });
+  const probe = new RegistryProbe({ http: createRegistryHttp(), clock });
   let current = await buildParts(shared, config);
   resources.defer(() => current[Symbol.asyncDispose]());
   const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });

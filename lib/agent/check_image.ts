@@ -146,8 +146,7 @@ async function probeRegistry(
   { passed, warnings, problems }: CheckFindings,
 ): Promise<void> {
   const target = defaultProbeTarget(image);
-  using http = createRegistryHttp();
-  const probe = new RegistryProbe({ http, clock });
+  const probe = new RegistryProbe({ http: createRegistryHttp(), clock });
   const profile = profileOfHost(target.host);
   if (profile !== undefined) passed.push(`${target.host}: ${profile.name}: ${profile.lifetime}`);
   const verdicts = new Map<string, ProbeVerdict>();

@@ -12,6 +12,7 @@ export type {
   ApiLifetime,
   ApiLookup,
   ApiPut,
+  ApiRenewed,
   ApiTarget,
 } from "./routes.ts";
 

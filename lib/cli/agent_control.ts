@@ -1,19 +1,10 @@
+import type { ApiRenewed } from "../api/mod.ts";
 import { loadClientConfig } from "../config/mod.ts";
 import { AgentError, alignColumns, EXIT, parseImageReference, printable } from "../model/mod.ts";
 import { requireApi } from "./agent_client.ts";
 import { type CommandCall, type OutputFormat, printJson } from "./options.ts";
 
-interface Renewed {
-  readonly images: readonly {
-    readonly image: string;
-    readonly endpoint?: string;
-    readonly result: "changed" | "same" | "none" | "failed";
-    readonly provider?: string;
-    readonly detail?: string;
-  }[];
-}
-
-const RESULTS: Readonly<Record<Renewed["images"][number]["result"], string>> = {
+const RESULTS: Readonly<Record<ApiRenewed["result"], string>> = {
   changed: "changed",
   same: "unchanged",
   none: "no credential",
@@ -35,7 +26,7 @@ export async function renew(
     throw new AgentError("usage", "renew: give either an image or --all");
   }
   const config = await loadClientConfig(context, flags);
-  const { images } = await requireApi<Renewed>(config, {
+  const { images } = await requireApi<{ readonly images: readonly ApiRenewed[] }>(config, {
     method: "POST",
     path: "/v1/renew",
     body: ref === undefined ? { all: true } : { ref: parseImageReference(ref).text },

@@ -1,3 +1,4 @@
+import type { ApiPut } from "../api/mod.ts";
 import { BUILD_INFO, CREDENTIAL_HELPER } from "../assets/mod.ts";
 import { loadClientConfig } from "../config/mod.ts";
 import {
@@ -77,11 +78,8 @@ async function get(context: Context, server: string): Promise<string> {
   const image = imageOf(server);
   // The agent itself called a helper that calls this program: an answer would be circular.
   if (CALLED_BY_AGENT in context.host.env) throw failure(NOT_FOUND);
-  const lookup = await lookUp(context, {}, {
-    body: { registry: image.registry },
-    image,
-    labels: {},
-  });
+  const body = { registry: image.registry };
+  const lookup = await lookUp(context, {}, { body, lookup: { image, labels: {} } });
   const pair = lookup.kind === "found" ? pairOf(lookup.served) : undefined;
   if (pair === undefined) throw failure(NOT_FOUND);
   return JSON.stringify({ ServerURL: server, ...pair });
@@ -135,7 +133,7 @@ async function erase(context: Context, server: string): Promise<undefined> {
     body,
   });
   if (forgotten) return;
-  const lookup = await lookUp(context, {}, { body, image, labels: {} });
+  const lookup = await lookUp(context, {}, { body, lookup: { image, labels: {} } });
   if (lookup.kind === "none") throw failure(NOT_FOUND);
   await requireApi(config, {
     method: "POST",
@@ -147,7 +145,7 @@ async function erase(context: Context, server: string): Promise<undefined> {
 async function list(context: Context): Promise<string> {
   const config = await loadClientConfig(context, {});
   interface Stored {
-    readonly credentials: readonly { readonly registry?: string; readonly username?: string }[];
+    readonly credentials: readonly ApiPut[];
   }
   const result = await queryApi<Stored>(config, { method: "GET", path: "/v1/credentials" });
   const stored = result.kind === "answered" ? result.body.credentials : [];

@@ -4,8 +4,9 @@ import {
   type ExplainedProvider,
   explainImage,
   type Explanation,
+  openChain,
 } from "../agent/mod.ts";
-import { type AgentConfig, type Flags, loadClientConfig } from "../config/mod.ts";
+import { type AgentConfig, type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
 import { alignColumns, EXIT, formatDuration, printable, REASON_CODES } from "../model/mod.ts";
 import {
   criProxyProblem,
@@ -18,7 +19,7 @@ import {
 } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent, queryApi, warnWithoutAgent } from "./agent_client.ts";
-import { type LookupOptions, type LookupRequest, lookupRequest, withChain } from "./get.ts";
+import { type LookupOptions, type LookupRequest, lookupRequest } from "./get.ts";
 import { type CommandCall, printJson } from "./options.ts";
 
 /**
@@ -30,7 +31,7 @@ export async function explain(
   { context, flags, args: [ref], options }: CommandCall<LookupOptions>,
 ): Promise<number> {
   const { host, clock } = context;
-  const request = lookupRequest(ref, options);
+  const request = lookupRequest(ref, options, clock);
   const config = await loadClientConfig(context, flags);
   const nowMs = clock.wallMs();
   const explanation = await explanationOf(context, flags, config, request);
@@ -60,20 +61,16 @@ export async function explain(
 async function explanationOf(
   context: Context,
   flags: Flags,
-  config: AgentConfig,
-  request: LookupRequest,
+  clientConfig: AgentConfig,
+  { body, lookup }: LookupRequest,
 ): Promise<Explanation> {
-  const { body } = request;
   const path = "/v1/explain";
-  const result = await queryApi<object>(config, { method: "POST", path, body });
+  const result = await queryApi<object>(clientConfig, { method: "POST", path, body });
   if (result.kind === "answered") return withTimesInMs(result.body);
   warnWithoutAgent(context, result);
-  return await withChain(
-    context,
-    flags,
-    request,
-    (chain, lookup, config) => explainImage(context, config, chain, lookup),
-  );
+  const config = await loadConfig(context, flags);
+  await using opened = await openChain(context, config);
+  return await explainImage(context, config, opened.chain, lookup);
 }
 
 type Line = readonly [name: string, text: string | undefined];

@@ -1,12 +1,11 @@
-import type { openChain } from "../agent/mod.ts";
-import { type AgentConfig, type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
+import { type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
 import {
   AgentError,
   type Candidate,
+  type Clock,
   type CredentialRequest,
   defined,
   EXIT,
-  type ImageReference,
   parseDurationMs,
   parseImageReference,
   printable,
@@ -42,16 +41,12 @@ export type Lookup =
   | { readonly kind: "found"; readonly served: ServedCredential }
   | { readonly kind: "none"; readonly reasons: readonly string[] };
 
-type CredentialChain = Awaited<ReturnType<typeof openChain>>["chain"];
-
 /** What to look up a credential for. */
 export interface LookupRequest {
   /** The request to the local API: an image or a registry. */
   readonly body: object;
-  /** The image that providers are queried for without an agent. */
-  readonly image: ImageReference;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly validForMs?: number | undefined;
+  /** The request to the providers without an agent. */
+  readonly lookup: CredentialRequest;
 }
 
 /**
@@ -64,8 +59,8 @@ export async function get(
   { context, flags, args: [ref], options }: CommandCall<LookupOptions>,
 ): Promise<number> {
   const { host, clock } = context;
-  const request = lookupRequest(ref, options);
-  const { image, validForMs } = request;
+  const request = lookupRequest(ref, options, clock);
+  const { image, validUntilMs = -Infinity } = request.lookup;
   const lookup = await lookUp(context, flags, request);
   if (lookup.kind === "none") {
     const reasons = lookup.reasons.map((line) => `  ${printable(line)}\n`);
@@ -73,10 +68,10 @@ export async function get(
     return EXIT.failed;
   }
   const { served } = lookup;
-  const endsAt = served.expiresAt ?? served.refreshAt;
-  const isShort = validForMs !== undefined && endsAt !== undefined &&
-    Date.parse(endsAt) < clock.wallMs() + validForMs;
-  if (isShort) host.err("warning: no credential with the requested validity; this one is newest\n");
+  const endsAtMs = Date.parse(served.expiresAt ?? served.refreshAt ?? "");
+  if (endsAtMs < validUntilMs) {
+    host.err("warning: no credential with the requested validity; this one is newest\n");
+  }
   if (options.output === "json") printJson(context, jsonOf(image.text, served));
   else host.out(textOf(served));
   return EXIT.ok;
@@ -90,10 +85,9 @@ export async function get(
 export async function lookUp(
   context: Context,
   flags: Flags,
-  request: LookupRequest,
+  { body, lookup }: LookupRequest,
 ): Promise<Lookup> {
   const config = await loadClientConfig(context, flags);
-  const { body } = request;
   const path = "/v1/credentials/get";
   const result = await queryApi<ServedCredential>(config, { method: "POST", path, body });
   if (result.kind === "answered") return { kind: "found", served: result.body };
@@ -102,30 +96,12 @@ export async function lookUp(
     throw new AgentError("refused", `the agent returned an error: ${result.message}`);
   }
   warnWithoutAgent(context, result);
-  const { attemptText } = await import("../agent/mod.ts");
-  const { winner, attempts } = await withChain(
-    context,
-    flags,
-    request,
-    (chain, lookup) => chain.resolve(lookup),
-  );
+  const { attemptText, openChain } = await import("../agent/mod.ts");
+  await using opened = await openChain(context, await loadConfig(context, flags));
+  const { winner, attempts } = await opened.chain.resolve(lookup);
   return winner === undefined
     ? { kind: "none", reasons: attempts.map(attemptText) }
     : { kind: "found", served: servedCredential(winner.provider, winner.candidates[0]) };
-}
-
-/** Calls `use` with the provider chain, for a lookup that no agent answers. */
-export async function withChain<T>(
-  context: Context,
-  flags: Flags,
-  { image, labels, validForMs }: LookupRequest,
-  use: (chain: CredentialChain, lookup: CredentialRequest, config: AgentConfig) => Promise<T>,
-): Promise<T> {
-  const { openChain } = await import("../agent/mod.ts");
-  const config = await loadConfig(context, flags);
-  await using opened = await openChain(context, config);
-  const validUntilMs = validForMs && context.clock.wallMs() + validForMs;
-  return await use(opened.chain, defined({ image, labels, validUntilMs }), config);
 }
 
 /**
@@ -136,11 +112,17 @@ export async function withChain<T>(
 export function lookupRequest(
   ref: string,
   { label: pairs = [], validFor }: LookupOptions,
+  clock: Clock,
 ): LookupRequest {
   const image = parseImageReference(ref);
   const labels = parseLabels(pairs);
-  const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);
-  return { body: defined({ ref: image.text, labels, validFor }), image, labels, validForMs };
+  const validUntilMs = validFor === undefined
+    ? undefined
+    : clock.wallMs() + parseDurationMs(validFor);
+  return {
+    body: defined({ ref: image.text, labels, validFor }),
+    lookup: defined({ image, labels, validUntilMs }),
+  };
 }
 
 /** Parses labels from `key=value` arguments. */

@@ -8,7 +8,7 @@ export interface CommandCall<Options = OptionValues> {
   readonly context: Context;
   /** The definitions of all commands. */
   readonly program: Command;
-  /** Options that stand for configuration keys. */
+  /** The options again: those that stand for configuration keys, and others, which are ignored. */
   readonly flags: Flags;
   readonly args: Command["processedArgs"];
   readonly options: Options;
@@ -44,14 +44,6 @@ export function settingOptions(names: "all" | readonly string[]): Option[] {
 /** Returns whether an option stands for a configuration key. */
 export function isSetting(option: Option): boolean {
   return settingOptions("all").includes(option);
-}
-
-/** Returns the values of the options for configuration keys. */
-export function configFlags(options: OptionValues): Flags {
-  return Object.fromEntries([...SETTINGS.keys()].flatMap((name) => {
-    const value = options[name];
-    return typeof value === "string" ? [[name, value]] : [];
-  }));
 }
 
 /** Format of what a command prints. */

@@ -11,7 +11,7 @@ import {
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { type CommandDefinition, COMMANDS, HIDDEN_COMMANDS, versionLine } from "./commands.ts";
-import { configFlags, settingOptions } from "./options.ts";
+import { settingOptions } from "./options.ts";
 
 const DESCRIPTION = "Renews the registry credentials of lazily pulled (nydus) images.";
 const MAX_HELP_COLUMNS = 99;
@@ -95,7 +95,7 @@ export function commands(context: Context, done: (code: number) => void): Comman
     for (const option of [...options, ...settingOptions(settings)]) command.addOption(option);
     command.action(async () => {
       const [args, options] = [command.processedArgs, command.opts()];
-      done(await run({ context, program, flags: configFlags(options), args, options }));
+      done(await run({ context, program, flags: options, args, options }));
     });
   };
   COMMANDS.forEach((definition) => add(definition, false));

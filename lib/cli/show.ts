@@ -33,7 +33,7 @@ export function texts(program: Command): ReadonlyMap<string, Text> {
  */
 export function show({ host }: Context, program: Command, name: string | undefined): number {
   const known = texts(program);
-  const found = name === undefined ? undefined : known.get(name);
+  const found = known.get(name ?? "");
   if (name !== undefined && found === undefined) {
     throw new AgentError(
       "usage",

@@ -1,5 +1,5 @@
 import { basename, dirname } from "@std/path";
-import { type ConfigProblem, defined } from "../model/mod.ts";
+import { type ConfigProblem, defined, type Immutable } from "../model/mod.ts";
 import { type DefaultedPath, DEFAULTS, type KeyValue } from "./keys.ts";
 import type { DaemonEntry, Findings, Setting, Settings } from "./settings.ts";
 import { DAEMON_ID, type ListenAddress, readValue } from "./value_type.ts";
@@ -15,13 +15,11 @@ interface ConfigInput {
   readonly hasSnapshotter: boolean;
 }
 
-type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
-
 /**
  * The agent's configuration: frozen, complete with defaults, durations in milliseconds. An optional
  * field is absent when its feature is disabled. The table of keys describes the settings.
  */
-export type AgentConfig = DeepReadonly<ReturnType<typeof normalize>> & {
+export type AgentConfig = Immutable<ReturnType<typeof normalize>> & {
   /** The files that were read, in order. */
   readonly files: readonly string[];
   /** SHA-256 (hex) of the settings: equal for equal configurations from different sources. */

@@ -43,37 +43,32 @@ export type TomlTable = Readonly<Record<string, unknown>>;
 /** Reads the settings in the environment. An empty variable counts as not set. */
 export function readEnvironment(env: Texts, findings: Findings): Settings {
   warnAboutUnknownVariables(env, findings);
-  return readTexts(findings, ({ env: name }) => {
-    const text = name === undefined ? "" : env[name];
-    return name && text ? { name, text, separator: "=" } : undefined;
+  return readTexts(findings, "=", ({ env: name }) => {
+    const text = name && env[name];
+    return name && text ? [name, text] : undefined;
   });
 }
 
 /** Reads the settings in the command line. Relative paths are resolved against `cwd`. */
 export function readFlags(flags: Texts, cwd: string, findings: Findings): Settings {
-  return readTexts(findings, ({ flag, type }) => {
+  return readTexts(findings, " ", ({ flag, type }) => {
     const text = flag === undefined ? undefined : flags[flag];
     if (flag === undefined || text === undefined) return undefined;
     const isPath = type.name === PATH.name && text !== "" && text !== "off";
-    return { name: flagName(flag), text: isPath ? resolve(cwd, text) : text, separator: " " };
+    return [flagName(flag), isPath ? resolve(cwd, text) : text];
   });
 }
 
-interface GivenText {
-  readonly name: string;
-  readonly text: string;
-  /** Between the name and its value, in messages. */
-  readonly separator: string;
-}
-
+/** @param separator Between a name and its value, in messages. */
 function readTexts(
   { problems }: Findings,
-  given: (key: ConfigKey) => GivenText | undefined,
+  separator: string,
+  given: (key: ConfigKey) => readonly [name: string, text: string] | undefined,
 ): Settings {
   return Object.fromEntries(SINGLE_CONFIG_KEYS.flatMap((key: ConfigKey) => {
     const found = given(key);
     if (found === undefined) return [];
-    const { name, text, separator } = found;
+    const [name, text] = found;
     const origin = { file: name, place: key.path };
     const result = readText(key.type, text);
     if (result.kind === "value") return [[key.path, { value: result.value, origin }]];

@@ -6,9 +6,10 @@ import {
   decodeRegistryAuth,
   defined,
   type ImageReference,
+  isDockerHub,
   Secret,
 } from "../model/mod.ts";
-import { WireError } from "./notes.ts";
+import { WireError } from "./http2_frames.ts";
 
 /**
  * The length-delimited fields of a protobuf message by number: strings and nested messages. Of
@@ -188,11 +189,6 @@ function readPod(metadata: WireFields): PodIdentity | undefined {
 
 /** Limit of user name and secret together; nydusd accepts 51,200 bytes in base64. */
 const MAX_CREDENTIAL_CHARS = 32 * 1_024;
-const DOCKER_HUB_HOSTS: readonly string[] = [
-  "docker.io",
-  "index.docker.io",
-  "registry-1.docker.io",
-];
 
 /**
  * Returns the credential that a pull request contains for its image. The fields are tried in
@@ -207,7 +203,10 @@ const DOCKER_HUB_HOSTS: readonly string[] = [
 export function pullCredential(auth: AuthConfig, image: ImageReference): Credential | undefined {
   const credential = credentialOf(auth);
   if (credential === undefined) return undefined;
-  if (!matchesRegistry(auth.serverAddress, image.registry)) throw new WireError("other-registry");
+  const { serverAddress } = auth;
+  if (serverAddress !== "" && registryOf(serverAddress) !== registryOf(image.registry)) {
+    throw new WireError("other-registry");
+  }
   if (charsOf(credential) > MAX_CREDENTIAL_CHARS) throw new WireError("credential-too-large");
   return credential;
 }
@@ -239,11 +238,6 @@ function decodedCredential(auth: string): Credential | undefined {
   return credentialFromPair(credentialUsername(decoded), secret);
 }
 
-/** Whether a server address belongs to the registry; an empty one matches every registry. */
-function matchesRegistry(serverAddress: string, registry: string): boolean {
-  return serverAddress === "" || registryOf(serverAddress) === registryOf(registry);
-}
-
 /**
  * Returns the registry of a server address: in lower case, without scheme, user, path and default
  * port, with one name for Docker Hub.
@@ -253,5 +247,5 @@ export function registryOf(address: string): string {
   const [, scheme = "", rest = ""] = parts ?? [];
   const host = rest.slice(rest.lastIndexOf("@") + 1).toLowerCase();
   const bare = host.replace(scheme.toLowerCase() === "http" ? /:80$/ : /:443$/, "");
-  return DOCKER_HUB_HOSTS.includes(bare) ? "docker.io" : bare;
+  return isDockerHub(bare) ? "docker.io" : bare;
 }

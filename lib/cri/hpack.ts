@@ -1,4 +1,4 @@
-import { WireError } from "./notes.ts";
+import { WireError } from "./http2_frames.ts";
 
 /** One header field, with one character per byte. */
 export interface HeaderField {

@@ -1,4 +1,33 @@
-import { WireError } from "./notes.ts";
+/** Why a connection, or a message of it, cannot be read; for logs and documentation. */
+export const CRI_PROBLEMS = {
+  "not-http2": "the connection does not use HTTP/2 with prior knowledge",
+  "malformed-frame": "malformed HTTP/2 frame",
+  "malformed-headers": "malformed HPACK header block",
+  "headers-too-large": "a header block or the HPACK table exceeds the limit",
+  "internal-error": "unexpected error of the reader; please report it",
+  "compressed": "the message is compressed",
+  "message-too-large": "the message exceeds the limit",
+  "buffer-limit": "the incomplete messages of the connection exceed the limit",
+  "malformed-message": "malformed request message",
+  "malformed-image": "the image is not a valid reference",
+  "malformed-auth": "the auth field is not a base64-encoded pair in UTF-8",
+  "credential-too-large": "the credential exceeds the limit",
+  "other-registry": "the credential is for another registry than the image",
+} as const;
+
+/** One of {@linkcode CRI_PROBLEMS}. */
+export type CriProblem = keyof typeof CRI_PROBLEMS;
+
+/** Thrown when a direction or a message cannot be read any further. */
+export class WireError extends Error {
+  override readonly name = "WireError";
+  readonly reason: CriProblem;
+
+  constructor(reason: CriProblem) {
+    super(`failed to read a CRI connection: ${reason}`);
+    this.reason = reason;
+  }
+}
 
 /** The bytes that a parser needs next: an exact number at once, or up to a number as they arrive. */
 export interface Want {
@@ -89,11 +118,9 @@ export class StreamParser<R> {
 export interface FrameSink {
   /** Called for every complete header block, because HPACK has state per connection. */
   headers(streamId: number, block: Uint8Array, endStream: boolean): void;
-  /** Returns whether to read the data of a stream; otherwise it is skipped. */
-  wantsData(streamId: number): boolean;
   data(streamId: number, piece: Uint8Array): void;
-  /** Called after the last data of a stream that is read. */
-  dataEnded(streamId: number): void;
+  /** Called after the last data of a stream. */
+  dataEnded?(streamId: number): void;
   reset(streamId: number): void;
 }
 
@@ -128,7 +155,7 @@ interface Frame {
 
 /**
  * Splits one direction of an HTTP/2 connection into frames (RFC 9113, sections 3.4, 4.1 and 6).
- * Frames without header blocks or wanted data are skipped. SETTINGS are not needed: header blocks
+ * Other frames are skipped. SETTINGS are not needed: header blocks
  * contain the size of the HPACK table, and the peers enforce the rest.
  *
  * @param options `preface`: the direction starts with the connection preface (the client's).
@@ -186,7 +213,6 @@ function* skip(length: number): Parser<void> {
 
 function* readData({ length, flags, streamId }: Frame, sink: FrameSink): Parser<void> {
   if (streamId === 0) throw malformed();
-  if (!sink.wantsData(streamId)) return yield* skip(length);
   let left = length;
   let padding = 0;
   if (flags & PADDED) {
@@ -200,7 +226,7 @@ function* readData({ length, flags, streamId }: Frame, sink: FrameSink): Parser<
     left -= piece.length;
     sink.data(streamId, piece);
   }
-  if (flags & END_STREAM) sink.dataEnded(streamId);
+  if (flags & END_STREAM) sink.dataEnded?.(streamId);
   yield* skip(padding);
 }
 

@@ -4,6 +4,6 @@
  *
  * @module
  */
-export { CRI_PROBLEMS, type CriNote } from "./notes.ts";
+export { CRI_PROBLEMS } from "./http2_frames.ts";
 export { PullCacheFile, type PullChange, PullCredentialCache } from "./pull_credential_cache.ts";
-export { CriConnectionReader } from "./reader.ts";
+export { CriConnectionReader, type CriNote } from "./reader.ts";

@@ -22,10 +22,7 @@ export interface SeenPull {
 }
 
 /** Outcome of a pull. `refused`: the registry did not accept the credential. */
-export type PullOutcome =
-  | { readonly kind: "succeeded"; readonly imageId?: string }
-  | { readonly kind: "refused" }
-  | { readonly kind: "failed" };
+export type PullOutcome = "succeeded" | "refused" | "failed";
 
 /** Identifies a recorded pull in the cache that recorded it. */
 export interface PullTicket {
@@ -169,12 +166,14 @@ export class PullCredentialCache {
    * Completes a pull. After a success its credential replaces the older ones. After a refusal its
    * credential is removed, so that the previous one is used again. Other failures (disk, network, a
    * disconnected client) do not affect the credential.
+   *
+   * @param imageId Of the response to a pull that succeeded.
    */
-  complete({ image, sequence }: PullTicket, outcome: PullOutcome): void {
+  complete({ image, sequence }: PullTicket, outcome: PullOutcome, imageId?: string): void {
     const entry = this.#entries.get(image.text);
-    if (entry === undefined || outcome.kind === "failed") return;
+    if (entry === undefined || outcome === "failed") return;
     const isSeen = entry.credentials.some((one) => one.sequence === sequence);
-    if (outcome.kind === "refused") {
+    if (outcome === "refused") {
       if (!isSeen) return;
       const credentials = entry.credentials.filter((one) => one.sequence !== sequence);
       if (credentials.length > 0 || entry.pods.length > 0) {
@@ -182,11 +181,10 @@ export class PullCredentialCache {
       } else this.#entries.delete(image.text);
       return this.#notify("refused", image);
     }
-    const { imageId = entry.imageId } = outcome;
     const newer = entry.credentials.filter((one) => one.sequence >= sequence)
       .map((one) => one.sequence === sequence ? { ...one, confirmed: true } : one);
     const credentials = isSeen ? newer : entry.credentials;
-    this.#entries.set(image.text, { ...entry, credentials, imageId });
+    this.#entries.set(image.text, { ...entry, credentials, imageId: imageId ?? entry.imageId });
     if (isSeen) this.#notify("confirmed", image);
     else if (entry.pods.length > 0) this.#notify("pods", image);
   }
@@ -330,16 +328,8 @@ function credentialOf(
   { kind, username, secret }: Record<"username" | "secret", string> & Pick<Credential, "kind">,
 ): Credential {
   const token = new Secret(secret);
-  switch (kind) {
-    case "basic":
-      return { kind, username, password: token };
-    case "registry-token":
-      return { kind, token };
-    case "identity-token":
-      return { kind, username, token };
-    default:
-      return kind satisfies never;
-  }
+  if (kind === "basic") return { kind, username, password: token };
+  return kind === "registry-token" ? { kind, token } : { kind, username, token };
 }
 
 /** Changes within this time are written together. */

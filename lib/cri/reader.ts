@@ -11,9 +11,29 @@ import {
   readRemoveImageRequest,
 } from "./cri_messages.ts";
 import { HpackDecoder } from "./hpack.ts";
-import { exactly, type FrameSink, type Parser, readFrames, StreamParser } from "./http2_frames.ts";
-import { type CriNote, WireError } from "./notes.ts";
+import {
+  type CriProblem,
+  exactly,
+  type FrameSink,
+  type Parser,
+  readFrames,
+  StreamParser,
+  WireError,
+} from "./http2_frames.ts";
 import type { PullCredentialCache, PullOutcome, PullTicket } from "./pull_credential_cache.ts";
+
+/** A problem while reading CRI traffic. Contains at most an image reference of the traffic. */
+export type CriNote =
+  /** One direction is no longer read; if it is the client's, neither is the other. */
+  | { readonly kind: "lost"; readonly side: "client" | "server"; readonly reason: CriProblem }
+  /** A message, or the credential in it, was skipped. */
+  | {
+    readonly kind: "skipped";
+    readonly method: "PullImage" | "RemoveImage";
+    readonly reason: CriProblem;
+    /** Normalized reference, if known. */
+    readonly image?: string;
+  };
 
 /** Options of a {@linkcode CriConnectionReader}. */
 export interface CriReaderOptions {
@@ -108,9 +128,7 @@ function requests(calls: Calls): FrameSink {
       });
       calls.open(streamId, endStream ? "" : path);
     },
-    wantsData: (streamId) => calls.wantsRequest(streamId),
     data: (streamId, piece) => calls.requestData(streamId, piece),
-    dataEnded: () => {},
     reset: (streamId) => calls.drop(streamId),
   };
 }
@@ -128,7 +146,6 @@ function responses(calls: Calls): FrameSink {
       });
       if (endStream) calls.end(streamId, status, message);
     },
-    wantsData: (streamId) => calls.wantsResponse(streamId),
     data: (streamId, piece) => calls.responseData(streamId, piece),
     dataEnded: (streamId) => calls.drop(streamId),
     reset: (streamId) => calls.drop(streamId),
@@ -211,13 +228,9 @@ class Calls {
     });
   }
 
-  wantsRequest(streamId: number): boolean {
-    return this.#calls.get(streamId)?.request.done === false;
-  }
-
   requestData(streamId: number, piece: Uint8Array): void {
     const call = this.#calls.get(streamId);
-    if (call === undefined) return;
+    if (call === undefined || call.request.done) return;
     try {
       const message = call.request.read(piece);
       if (message === undefined) return;
@@ -229,16 +242,12 @@ class Calls {
     if (!this.#readsResponses) this.#endWithoutResponse(streamId, call);
   }
 
-  wantsResponse(streamId: number): boolean {
-    const call = this.#calls.get(streamId);
-    return call?.method === "PullImage" && !call.response.done;
-  }
-
   responseData(streamId: number, piece: Uint8Array): void {
     const call = this.#calls.get(streamId);
+    if (call?.method !== "PullImage") return;
     try {
-      const message = call?.response.read(piece);
-      if (call && message) call.imageId = readPullImageResponse(message);
+      const message = call.response.read(piece);
+      if (message !== undefined) call.imageId = readPullImageResponse(message);
     } catch (error) {
       // The pull then has no ID.
       if (!(error instanceof WireError)) throw error;
@@ -250,11 +259,10 @@ class Calls {
     const call = this.#calls.get(streamId);
     this.drop(streamId);
     if (call === undefined) return;
-    const kind = outcomeOf(grpcStatus, grpcMessage);
+    const outcome = outcomeOf(grpcStatus, grpcMessage);
     const { ticket, removedImage, imageId } = call;
-    if (removedImage !== undefined && kind === "succeeded") this.#cache.forget(removedImage);
-    if (ticket === undefined) return;
-    this.#cache.complete(ticket, kind === "succeeded" ? defined({ kind, imageId }) : { kind });
+    if (removedImage !== undefined && outcome === "succeeded") this.#cache.forget(removedImage);
+    if (ticket !== undefined) this.#cache.complete(ticket, outcome, imageId);
   }
 
   /** Ends a call whose outcome is unknown. */
@@ -370,7 +378,7 @@ const REFUSAL = new RegExp(
  * Returns the outcome of a pull from its trailers. `refused` requires a response of the registry;
  * other failures are not evidence about the credential. The message is not stored.
  */
-export function outcomeOf(grpcStatus: string, grpcMessage: string): PullOutcome["kind"] {
+export function outcomeOf(grpcStatus: string, grpcMessage: string): PullOutcome {
   if (grpcStatus === OK) return "succeeded";
   if (grpcStatus === UNAUTHENTICATED || grpcStatus === PERMISSION_DENIED) return "refused";
   return REFUSAL.test(grpcMessage) ? "refused" : "failed";

@@ -79,7 +79,7 @@ export type RegistryHttpResult =
   | { readonly kind: "unreachable"; readonly detail: string };
 
 /** HTTP client for registries. Rejects only if `signal` aborts. */
-export interface RegistryHttp extends Disposable {
+export interface RegistryHttp {
   request(request: RegistryHttpRequest, options?: CallOptions): Promise<RegistryHttpResult>;
 }
 

@@ -1,4 +1,5 @@
 import { Deadline, Secret } from "../model/mod.ts";
+import { tryClose } from "./files.ts";
 import { systemClock } from "./host.ts";
 import { ClientConnection } from "./http1.ts";
 
@@ -49,6 +50,7 @@ export interface TcpOptions {
  * Connects to a host.
  *
  * @param host A name or an address, as in a URL.
+ * @param signal Closes the connection when it aborts, now or later.
  * @throws {ForbiddenAddressError} if all addresses of the host are forbidden.
  */
 export async function connectTcp(
@@ -62,7 +64,9 @@ export async function connectTcp(
   const all = literal === undefined ? await waiting.race(resolve(host)) : [literal];
   const addresses = refuseMetadata ? all.filter((address) => !isMetadataAddress(address)) : all;
   if (addresses.length === 0) throw new ForbiddenAddressError();
-  return await connectFirst(addresses.slice(0, MAX_ADDRESSES), port, waiting.signal);
+  const connection = await connectFirst(addresses.slice(0, MAX_ADDRESSES), port, waiting.signal);
+  signal.addEventListener("abort", () => tryClose(connection));
+  return connection;
 }
 
 /** Returns an IP address of a URL without brackets, or undefined for a name. */
@@ -110,6 +114,7 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/dns error|failed to lookup|ENOTFOUND|EAI_AGAIN/i, "the host name cannot be resolved"],
   [/unreachable/i, "the network is unreachable"],
   [/NotCapable|Requires net access/, "connections to this address are forbidden"],
+  [/URIError|invalid proxy url/, "the proxy's URL is invalid"],
   [/proxy|tunnel/i, "the proxy refused the connection"],
 ];
 
@@ -128,32 +133,21 @@ const NO_PROXY = ["NO_PROXY", "no_proxy"] as const;
 /**
  * Creates a client that always uses the given proxy. Deno would bypass the proxy for hosts in
  * `NO_PROXY`, which it reads when a client is created, so the variable is hidden meanwhile.
+ *
+ * @param proxyUrl With or without credentials.
  */
 export function createProxiedClient(
-  options: Deno.CreateHttpClientOptions & { readonly proxy: Deno.Proxy },
+  proxyUrl: Secret,
+  options: Deno.CreateHttpClientOptions,
 ): Deno.HttpClient {
   const hidden = NO_PROXY.map((name) => [name, Deno.env.get(name)] as const)
     .filter(([, value]) => value !== undefined);
   for (const [name] of hidden) Deno.env.delete(name);
   try {
-    return Deno.createHttpClient(options);
+    return Deno.createHttpClient({ ...options, proxy: { url: proxyUrl.reveal() } });
   } finally {
     for (const [name, value] of hidden) Deno.env.set(name, value ?? "");
   }
-}
-
-/** Converts the URL of a proxy, with or without credentials. */
-export function proxyOf(proxyUrl: Secret): Deno.Proxy {
-  const url = URL.parse(proxyUrl.reveal());
-  if (url === null) throw new ConnectError("the proxy's URL is invalid");
-  const { username, password } = url;
-  url.username = url.password = "";
-  if (username === "") return { url: url.href };
-  const basicAuth = {
-    username: decodeURIComponent(username),
-    password: decodeURIComponent(password),
-  };
-  return { url: url.href, basicAuth };
 }
 
 /** Returns the proxy of a URL from the environment, like curl and Deno's own client. */
@@ -190,6 +184,7 @@ function isInNetwork(address: string, network: string, bits: number): boolean {
  * Opens a connection to a host through an HTTP proxy, with CONNECT.
  *
  * @param authority Host and port.
+ * @param signal Closes the connection when it aborts, now or later.
  */
 export async function openTunnel(
   proxyUrl: Secret,
@@ -200,21 +195,11 @@ export async function openTunnel(
   if (url?.protocol !== "http:") throw new ConnectError("the proxy's URL is not an http URL");
   const port = Number(url.port === "" ? 80 : url.port);
   const stream = await connectTcp(url.hostname, port, signal);
-  const connection = new ClientConnection(stream);
-  const abort = () => connection.close();
-  signal.addEventListener("abort", abort);
-  try {
-    signal.throwIfAborted();
-    const headers = [["Host", authority] as const, ...login(url)];
-    const { status } = await connection.send({ method: "CONNECT", target: authority, headers });
-    if (status !== 200) throw new ConnectError(`the proxy responded with status ${status}`);
-    return stream;
-  } catch (error) {
-    connection.close();
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
+  const headers = [["Host", authority] as const, ...login(url)];
+  const request = { method: "CONNECT", target: authority, headers };
+  const { status } = await new ClientConnection(stream).send(request);
+  if (status !== 200) throw new ConnectError(`the proxy responded with status ${status}`);
+  return stream;
 }
 
 function login({ username, password }: URL): (readonly [string, string])[] {

@@ -11,6 +11,7 @@ const MAX_BYTES = 4 * 1024 * 1024;
 const KEEP = 2 ** 32 - 1;
 const UUID_TMP = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
 
+/** Without the system's text: it contains the random name of a temporary file. */
 function failed(action: string, path: string, error: unknown): AgentError {
   if (error instanceof AgentError) return error;
   return new AgentError("io", `failed to ${action} ${path}: ${systemReason(error)}`);
@@ -226,10 +227,7 @@ export async function pointLink(link: string, target: string): Promise<void> {
     }
     await replaceBy(link, (temporary) => Deno.symlink(target, temporary));
   } catch (error) {
-    if (error instanceof AgentError) throw error;
-    // The system's text contains the random name of the temporary link, which defeats the
-    // deduplication of log lines.
-    throw new AgentError("io", `failed to link ${link} to ${target}: ${systemReason(error)}`);
+    throw failed("link", `${link} to ${target}`, error);
   }
 }
 
@@ -248,7 +246,7 @@ export async function removeFile(path: string): Promise<void> {
     await Deno.remove(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return;
-    throw new AgentError("io", `failed to remove ${path}: ${systemReason(error)}`);
+    throw failed("remove", path, error);
   }
 }
 

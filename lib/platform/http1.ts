@@ -312,15 +312,6 @@ export interface ClientResponse {
   readonly keepAlive: boolean;
 }
 
-/** A response whose body is read as it arrives. */
-export interface OpenedResponse {
-  readonly status: number;
-  readonly headers: Iterable<readonly [name: string, value: string]> & {
-    get(name: string): string | null | undefined;
-  };
-  readonly body: AsyncIterable<Uint8Array>;
-}
-
 /** The client side of an HTTP/1.1 connection; sends one request at a time. */
 export class ClientConnection {
   readonly reader: MessageReader;
@@ -396,39 +387,4 @@ export async function readText(
     if (isCut) return { text: parts.join(""), isCut };
   }
   return { text: parts.join("") + decoder.decode(), isCut: false };
-}
-
-/**
- * Sends one request and closes the connection when the body has been read or abandoned, or when
- * `signal` aborts.
- */
-export async function openResponse(
-  stream: ByteStream,
-  { headers, ...request }: ClientRequest,
-  signal: AbortSignal,
-): Promise<OpenedResponse> {
-  const connection = new ClientConnection(stream);
-  const close = () => connection.close();
-  signal.addEventListener("abort", close);
-  const ended = () => {
-    signal.removeEventListener("abort", close);
-    close();
-  };
-  try {
-    signal.throwIfAborted();
-    const once = [["Connection", "close"], ["User-Agent", "nydus-auth-agent"]] as const;
-    const response = await connection.send({ ...request, headers: [...headers, ...once] });
-    const body = async function* () {
-      try {
-        yield* connection.reader.body(response.framing);
-        signal.throwIfAborted(); // an aborted read is indistinguishable from the end of the stream
-      } finally {
-        ended();
-      }
-    };
-    return { status: response.status, headers: response.headers, body: body() };
-  } catch (error) {
-    ended();
-    throw error;
-  }
 }

@@ -24,10 +24,9 @@ import {
   isMetadataAddress,
   literalAddress,
   openTunnel,
-  proxyOf,
 } from "./connect.ts";
 import { tryClose } from "./files.ts";
-import { type OpenedResponse, openResponse, readText } from "./http1.ts";
+import { ClientConnection, readText } from "./http1.ts";
 import { checkKeyPair, connectTls, type TlsOptions } from "./tls_connect.ts";
 
 const MAX_CA_BYTES = 4 * 1024 * 1024;
@@ -44,6 +43,15 @@ interface OutgoingRequest {
   /** Names and values; a value may be a credential. */
   readonly headers: readonly (readonly [name: string, value: Secret])[];
   readonly body?: Secret | undefined;
+}
+
+/** A response whose body is read as it arrives. */
+interface OpenedResponse {
+  readonly status: number;
+  readonly headers: Iterable<readonly [name: string, value: string]> & {
+    get(name: string): string | null | undefined;
+  };
+  readonly body: AsyncIterable<Uint8Array>;
 }
 
 /** Sends a request with a client of the runtime. */
@@ -63,21 +71,32 @@ async function openWithClient(
   return { status: response.status, headers: response.headers, body: chunksOf(response, signal) };
 }
 
-/** Sends a request over a connection of its own, optionally with TLS. */
+/** Sends a request over a connection, optionally with TLS. It is closed when `signal` aborts. */
 async function openOver(
-  connection: Deno.TcpConn,
+  peer: Deno.TcpConn,
   { method, url, headers, body }: OutgoingRequest,
   tls: TlsOptions | undefined,
   signal: AbortSignal,
 ): Promise<OpenedResponse> {
-  const stream = tls === undefined ? connection : await connectTls(connection, tls, signal);
-  const revealed = headers.map(([name, value]) => [name, value.reveal()] as const);
-  return await openResponse(stream, {
+  const connection = new ClientConnection(tls ? await connectTls(peer, tls, signal) : peer);
+  signal.addEventListener("abort", () => connection.close());
+  signal.throwIfAborted();
+  const { status, headers: received, framing } = await connection.send({
     method,
     target: `${url.pathname}${url.search}`,
-    headers: [["Host", url.host], ...revealed],
+    headers: [
+      ["Host", url.host],
+      ...headers.map(([name, value]) => [name, value.reveal()] as const),
+      ["Connection", "close"],
+      ["User-Agent", "nydus-auth-agent"],
+    ],
     body,
-  }, signal);
+  });
+  const chunks = async function* () {
+    yield* connection.reader.body(framing);
+    signal.throwIfAborted(); // an aborted read is indistinguishable from the end of the stream
+  };
+  return { status, headers: received, body: chunks() };
 }
 
 /**
@@ -102,36 +121,32 @@ async function* chunksOf(response: Response, signal: AbortSignal): AsyncGenerato
   }
 }
 
-function failureOf(
-  error: unknown,
-  { passed }: Deadline,
-): Exclude<KubeHttpFailure, { readonly kind: "too-large" }> {
-  return passed ? { kind: "timed-out" } : { kind: "unreachable", detail: connectionProblem(error) };
-}
-
 /**
  * Creates an HTTP client for registries and token services. Connections are not reused: requests are
  * few and go to many hosts. Deno's own client is used only with a proxy, because it cannot connect
  * to an address that was checked before.
  */
 export function createRegistryHttp(): RegistryHttp {
-  return { request, [Symbol.dispose]: () => {} };
+  return {
+    async request(request, { signal } = {}) {
+      signal?.throwIfAborted();
+      using deadline = new Deadline(request.timeoutMs, signal);
+      try {
+        return await send(request, deadline.signal);
+      } catch (error) {
+        signal?.throwIfAborted();
+        return failureOf(error, deadline);
+      } finally {
+        deadline.abort(); // closes the connection
+      }
+    },
+  };
 }
 
-async function request(
-  registryRequest: RegistryHttpRequest,
-  { signal }: CallOptions = {},
-): Promise<RegistryHttpResult> {
-  signal?.throwIfAborted();
-  using deadline = new Deadline(registryRequest.timeoutMs, signal);
-  try {
-    return await send(registryRequest, deadline.signal);
-  } catch (error) {
-    signal?.throwIfAborted();
-    return failureOf(error, deadline);
-  } finally {
-    deadline.abort(); // closes the connection if the body was not read to its end
-  }
+function failureOf(error: unknown, { passed }: Deadline) {
+  return passed
+    ? { kind: "timed-out" as const }
+    : { kind: "unreachable" as const, detail: connectionProblem(error) };
 }
 
 async function send(
@@ -146,20 +161,15 @@ async function send(
   const proxyUrl = request.proxyUrl ?? (skipVerify ? undefined : environmentProxy(url));
   if (proxyUrl !== undefined) refuseMetadataLiteral(hostname);
   if (proxyUrl !== undefined && !skipVerify) {
-    const proxy = proxyOf(proxyUrl);
-    using client = createProxiedClient({ caCerts, poolMaxIdlePerHost: 0, proxy });
-    const response = await openWithClient(client, { ...request, url }, signal);
-    return await readResult(response, request.maxBytes);
+    using client = createProxiedClient(proxyUrl, { caCerts, poolMaxIdlePerHost: 0 });
+    return await readResult(await openWithClient(client, { ...request, url }, signal), request);
   }
   const port = Number(url.port === "" ? (isTls ? 443 : 80) : url.port);
   const connection = proxyUrl === undefined
     ? await connectTcp(hostname, port, signal, { refuseMetadata: true })
     : await openTunnel(proxyUrl, `${hostname}:${port}`, signal);
   const tls = isTls ? { host: hostname, caCerts, skipVerify } : undefined;
-  return await readResult(
-    await openOver(connection, { ...request, url }, tls, signal),
-    request.maxBytes,
-  );
+  return await readResult(await openOver(connection, { ...request, url }, tls, signal), request);
 }
 
 /** Checks IP addresses only: a proxy resolves names itself. */
@@ -179,7 +189,7 @@ async function readCertificateAuthority(path: string): Promise<string> {
 /** Reads a response, with at most `maxBytes` of its body. */
 async function readResult(
   { status, headers, body }: OpenedResponse,
-  maxBytes: number,
+  { maxBytes }: RegistryHttpRequest,
 ): Promise<RegistryHttpResult> {
   return {
     kind: "answered",
@@ -213,6 +223,8 @@ class PooledKubeHttp implements KubeHttp {
     } catch (error) {
       signal?.throwIfAborted();
       return this.#failed(request, error, deadline);
+    } finally {
+      deadline.abort(); // closes a connection that is not pooled
     }
   }
 
@@ -223,27 +235,25 @@ class PooledKubeHttp implements KubeHttp {
   ): Promise<KubeStreamEnd> {
     signal?.throwIfAborted();
     using deadline = new Deadline(request.timeoutMs, signal);
-    let response: OpenedResponse;
     try {
-      response = await this.#open(request, deadline.signal);
-      if (response.status !== 200) {
-        return answered(response, (await readText(response.body, MAX_ERROR_BYTES)).text);
+      let response: OpenedResponse;
+      try {
+        response = await this.#open(request, deadline.signal);
+        if (response.status !== 200) {
+          return answered(response, (await readText(response.body, MAX_ERROR_BYTES)).text);
+        }
+      } catch (error) {
+        signal?.throwIfAborted();
+        return this.#failed(request, error, deadline);
       }
-    } catch (error) {
-      signal?.throwIfAborted();
-      return this.#failed(request, error, deadline);
-    }
-    const lines = new Lines(request.maxBytes);
-    const chunks = response.body[Symbol.asyncIterator]();
-    try {
       handlers.started();
+      const lines = new Lines(request.maxBytes);
+      const chunks = response.body[Symbol.asyncIterator]();
       while (true) {
         deadline.restart(request.idleMs);
-        let next: IteratorResult<Uint8Array>;
-        try {
-          next = await chunks.next();
-        } catch {
-          signal?.throwIfAborted();
+        const next = await chunks.next().catch(() => undefined);
+        signal?.throwIfAborted();
+        if (next === undefined) {
           this.#drop(request);
           return { kind: "cut" };
         }
@@ -253,7 +263,7 @@ class PooledKubeHttp implements KubeHttp {
         for (const line of complete) handlers.line(line);
       }
     } finally {
-      deadline.abort();
+      deadline.abort(); // closes a connection that is not pooled
     }
   }
 
@@ -270,7 +280,9 @@ class PooledKubeHttp implements KubeHttp {
     }
     if (url.protocol !== "https:") throw new ConnectError("the server's URL is not an https URL");
     const peer = await connectTcp(url.hostname, Number(url.port === "" ? 443 : url.port), signal);
-    return await openOver(peer, outgoing, tlsOptionsOf(connection, url), signal);
+    const { serverName = url.hostname, caPem } = connection;
+    const tls = { ...connection, host: serverName, caCerts: caPem === undefined ? [] : [caPem] };
+    return await openOver(peer, outgoing, tls, signal);
   }
 
   /** Drops the client: a failed connection may stay half-open in its pool. */
@@ -292,7 +304,7 @@ class PooledKubeHttp implements KubeHttp {
     };
     const client = proxyUrl === undefined
       ? Deno.createHttpClient(options)
-      : createProxiedClient({ ...options, proxy: proxyOf(proxyUrl) });
+      : createProxiedClient(proxyUrl, options);
     this.#clients.set(connection, client);
     return client;
   }
@@ -301,19 +313,6 @@ class PooledKubeHttp implements KubeHttp {
     tryClose(this.#clients.get(connection));
     this.#clients.delete(connection);
   }
-}
-
-/** Options without certificate verification, or for another name than the host's. */
-function tlsOptionsOf(
-  { serverName, skipVerify, caPem, certPem, keyPem }: KubeConnection,
-  { hostname }: URL,
-): TlsOptions {
-  return {
-    host: serverName ?? hostname,
-    caCerts: caPem === undefined ? [] : [caPem],
-    skipVerify,
-    ...(certPem !== undefined && keyPem && { clientCertificate: { certPem, keyPem } }),
-  };
 }
 
 /** Splits a stream into lines of at most `maxBytes`. */

@@ -12,11 +12,13 @@ export interface TlsOptions {
   readonly caCerts: readonly string[];
   /** Accepts any certificate. */
   readonly skipVerify: boolean;
-  readonly clientCertificate?: { readonly certPem: string; readonly keyPem: Secret };
+  /** The client's certificate and its key; both or neither. */
+  readonly certPem?: string;
+  readonly keyPem?: Secret;
 }
 
-/** Received bytes that were not consumed yet, above which reading from the peer is paused. */
-const MAX_QUEUED_BYTES = 256 * 1024;
+/** Received chunks that were not read yet: the reader takes each before the next one arrives. */
+const MAX_QUEUED_CHUNKS = 64;
 const BUFFER_BYTES = 16 * 1024;
 /** How long a TLS client may take to close its connection after the bridge has ended it. */
 const CLOSING_MS = 5_000;
@@ -34,25 +36,22 @@ export async function connectTls(
   options: TlsOptions,
   signal: AbortSignal,
 ): Promise<ByteStream> {
-  const bridge = Bridge.to(peer);
-  const abort = () => bridge.close();
-  signal.addEventListener("abort", abort);
+  const bridge = new Bridge(peer);
+  signal.addEventListener("abort", () => bridge.close());
   try {
     signal.throwIfAborted();
     // Deno's own client supports neither of these options.
-    const needsNode = options.skipVerify || options.clientCertificate !== undefined;
+    const needsNode = options.skipVerify || options.certPem !== undefined;
     return needsNode ? await nodeTls(bridge, options) : await denoTls(bridge, options);
   } catch (error) {
     bridge.close();
     signal.throwIfAborted();
     throw error;
-  } finally {
-    signal.removeEventListener("abort", abort);
   }
 }
 
 async function denoTls(bridge: Bridge, { host, caCerts }: TlsOptions): Promise<ByteStream> {
-  const local = await Deno.connect({ hostname: bridge.hostname, port: bridge.port });
+  const local = await Deno.connect(bridge.address);
   let connection: Deno.TlsConn | undefined;
   const close = () => {
     bridge.close();
@@ -78,7 +77,7 @@ async function denoTls(bridge: Bridge, { host, caCerts }: TlsOptions): Promise<B
  * @throws {ConnectError} when the key belongs to another certificate.
  */
 export async function checkKeyPair(
-  { certPem, keyPem }: { readonly certPem?: string; readonly keyPem?: Secret },
+  { certPem, keyPem }: Pick<TlsOptions, "certPem" | "keyPem">,
 ): Promise<void> {
   if (certPem === undefined || keyPem === undefined) return;
   const { createPrivateKey, createPublicKey, X509Certificate } = await import("node:crypto");
@@ -98,23 +97,20 @@ export async function checkKeyPair(
 
 async function nodeTls(bridge: Bridge, options: TlsOptions): Promise<ByteStream> {
   const { connect } = await import("node:tls");
-  const { host, caCerts, skipVerify, clientCertificate } = options;
-  if (clientCertificate !== undefined) await checkKeyPair(clientCertificate);
+  const { host, caCerts, skipVerify, certPem, keyPem } = options;
+  await checkKeyPair(options);
   const isName = literalAddress(host) === undefined;
   // Node would verify the address of the bridge.
   if (!isName && !skipVerify) {
     throw new ConnectError("the server's certificate cannot be verified for an IP address");
   }
   const socket = connect({
-    host: bridge.hostname,
-    port: bridge.port,
+    host: bridge.address.hostname,
+    port: bridge.address.port,
     servername: isName ? host : "",
     rejectUnauthorized: !skipVerify,
     ...(caCerts.length > 0 && { ca: [...caCerts] }),
-    ...(clientCertificate && {
-      cert: clientCertificate.certPem,
-      key: clientCertificate.keyPem.reveal(),
-    }),
+    ...(certPem !== undefined && keyPem && { cert: certPem, key: keyPem.reveal() }),
   });
   const stream = new NodeTlsStream(socket, bridge);
   const port = new Promise<number | undefined>((resolve) => {
@@ -132,7 +128,7 @@ async function nodeTls(bridge: Bridge, options: TlsOptions): Promise<ByteStream>
 
 /**
  * Adapts a TLS socket of Node to a stream. The socket is never paused, because some versions of the
- * runtime do not resume it: the bridge stops reading from the peer instead.
+ * runtime do not resume it.
  */
 class NodeTlsStream implements ByteStream {
   readonly #socket: TLSSocket;
@@ -147,8 +143,7 @@ class NodeTlsStream implements ByteStream {
     this.#bridge = bridge;
     socket.on("data", (chunk: Uint8Array) => {
       this.#isEstablished = true;
-      this.#queue.push(chunk);
-      bridge.queuedBytes += chunk.length;
+      if (this.#queue.push(chunk) > MAX_QUEUED_CHUNKS) this.close();
       this.#wake();
     });
     socket.on("error", (error) => this.#ended({ error }));
@@ -169,7 +164,6 @@ class NodeTlsStream implements ByteStream {
     into.set(part);
     if (part.length === chunk.length) this.#queue.shift();
     else this.#queue[0] = chunk.subarray(part.length);
-    this.#bridge.queuedBytes -= part.length;
     return part.length;
   }
 
@@ -195,44 +189,18 @@ class NodeTlsStream implements ByteStream {
 /** A loopback connection to a TLS client whose bytes are copied to the peer and back. */
 class Bridge {
   readonly #peer: Deno.TcpConn;
-  readonly #listener: Deno.TcpListener;
+  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   #local: Deno.TcpConn | undefined;
-  #queuedBytes = 0;
-  #drained: (() => void) | undefined;
   #isAccepting = false;
   #isClosed = false;
   #closing: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(peer: Deno.TcpConn, listener: Deno.TcpListener) {
+  constructor(peer: Deno.TcpConn) {
     this.#peer = peer;
-    this.#listener = listener;
   }
 
-  static to(peer: Deno.TcpConn): Bridge {
-    try {
-      return new Bridge(peer, Deno.listen({ hostname: "127.0.0.1", port: 0 }));
-    } catch (error) {
-      peer.close();
-      throw error;
-    }
-  }
-
-  get hostname(): string {
-    return this.#listener.addr.hostname;
-  }
-
-  get port(): number {
-    return this.#listener.addr.port;
-  }
-
-  /** Bytes that the TLS client delivered and that were not consumed yet. */
-  get queuedBytes(): number {
-    return this.#queuedBytes;
-  }
-
-  set queuedBytes(bytes: number) {
-    this.#queuedBytes = bytes;
-    if (bytes <= MAX_QUEUED_BYTES) this.#drained?.();
+  get address(): { readonly hostname: string; readonly port: number } {
+    return this.#listener.addr;
   }
 
   /** Accepts the client that connects from a port and rejects other programs. */
@@ -261,7 +229,6 @@ class Bridge {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#drained?.();
     tryClose(this.#peer);
     if (!this.#isAccepting) return void tryClose(this.#listener);
     if (this.#local !== undefined) endOf(this.#local);
@@ -294,9 +261,6 @@ class Bridge {
     try {
       for (let count = await peer.read(buffer); count !== null; count = await peer.read(buffer)) {
         await writeAll(local, buffer.subarray(0, count));
-        while (this.#queuedBytes > MAX_QUEUED_BYTES && !this.#isClosed) {
-          await new Promise<void>((resolve) => this.#drained = resolve);
-        }
       }
       await local.closeWrite();
     } catch {

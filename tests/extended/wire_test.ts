@@ -2,7 +2,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
 import type { CriNote } from "../../lib/cri/mod.ts";
-import { WireError } from "../../lib/cri/notes.ts";
+import { WireError } from "../../lib/cri/http2_frames.ts";
 import { Conversation, PULL, pulled } from "../fakes/cri_conversation.ts";
 import { pullImageRequest } from "../fakes/cri_messages.ts";
 import { joined } from "../fakes/http2_peer.ts";

@@ -42,8 +42,6 @@ export class FakeRegistryHttp implements RegistryHttp {
       return `${request.method} ${request.url}${auth === undefined ? "" : ` ${auth}`}`;
     });
   }
-
-  [Symbol.dispose](): void {}
 }
 
 /** Returns the `Authorization` header of a request. */

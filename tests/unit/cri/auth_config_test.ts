@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type Credential, parseImageReference } from "../../../lib/model/mod.ts";
 import { type AuthConfig, pullCredential, registryOf } from "../../../lib/cri/cri_messages.ts";
-import { WireError } from "../../../lib/cri/notes.ts";
+import { WireError } from "../../../lib/cri/http2_frames.ts";
 
 const NONE: AuthConfig = {
   username: "",

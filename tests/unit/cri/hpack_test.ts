@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { HpackDecoder, STATIC_TABLE } from "../../../lib/cri/hpack.ts";
-import { WireError } from "../../../lib/cri/notes.ts";
+import { WireError } from "../../../lib/cri/http2_frames.ts";
 import { type FieldStyle, HpackEncoder } from "../../fakes/http2_peer.ts";
 
 type Fields = (readonly [string, string])[];

@@ -5,7 +5,7 @@ import {
   readPullImageResponse,
   readRemoveImageRequest,
 } from "../../../lib/cri/cri_messages.ts";
-import { WireError } from "../../../lib/cri/notes.ts";
+import { WireError } from "../../../lib/cri/http2_frames.ts";
 import {
   field,
   numberField,

@@ -50,8 +50,8 @@ Deno.test("PullCredentialCache: keeps credentials after a pull without one", () 
   const { cache, pull, password, changes } = shelf();
   pull("nginx", "one");
   const ticket = cache.record({ image: parseImageReference("nginx"), pod: POD });
-  cache.complete(ticket, { kind: "refused" });
-  cache.complete(ticket, { kind: "succeeded", imageId: ID });
+  cache.complete(ticket, "refused");
+  cache.complete(ticket, "succeeded", ID);
   assert.equal(password("nginx"), "one");
   assert.deepEqual(changes, [
     "seen docker.io/library/nginx:latest",
@@ -64,20 +64,20 @@ Deno.test("PullCredentialCache: keeps credentials after a pull without one", () 
 
 Deno.test("PullCredentialCache: uses the confirmed credential after a refusal, also after failures", () => {
   const { cache, pull, password, changes } = shelf();
-  cache.complete(pull("nginx", "good"), { kind: "succeeded" });
-  for (let i = 0; i < 10; i++) cache.complete(pull("nginx", `bad-${i}`), { kind: "failed" });
+  cache.complete(pull("nginx", "good"), "succeeded");
+  for (let i = 0; i < 10; i++) cache.complete(pull("nginx", `bad-${i}`), "failed");
   const tickets = Array.from({ length: 4 }, (_, i) => pull("nginx", `worse-${i}`));
-  for (const ticket of tickets) cache.complete(ticket, { kind: "refused" });
+  for (const ticket of tickets) cache.complete(ticket, "refused");
   assert.equal(password("nginx"), "good");
   assert.equal(changes.at(-1), "refused docker.io/library/nginx:latest");
 });
 
 Deno.test("PullCredentialCache: keeps only the pods after a refusal without an earlier credential", () => {
   const { cache, pull, password } = shelf();
-  cache.complete(pull("nginx", "bad"), { kind: "refused" });
+  cache.complete(pull("nginx", "bad"), "refused");
   assert.equal(cache.size, 0);
   const image = parseImageReference("redis");
-  cache.complete(cache.record({ image, credential: basic("bad"), pod: POD }), { kind: "refused" });
+  cache.complete(cache.record({ image, credential: basic("bad"), pod: POD }), "refused");
   assert.equal(password("redis"), undefined);
   assert.deepEqual(cache.pods(image), [POD]);
 });
@@ -87,12 +87,12 @@ Deno.test("PullCredentialCache: a success replaces older credentials, but not ne
   const old = pull("nginx", "old");
   const middle = pull("nginx", "middle");
   const newest = pull("nginx", "newest");
-  cache.complete(middle, { kind: "succeeded" });
+  cache.complete(middle, "succeeded");
   assert.equal(password("nginx"), "newest");
-  cache.complete(old, { kind: "refused" });
-  cache.complete(newest, { kind: "refused" });
+  cache.complete(old, "refused");
+  cache.complete(newest, "refused");
   assert.equal(password("nginx"), "middle");
-  cache.complete(old, { kind: "succeeded" });
+  cache.complete(old, "succeeded");
   assert.equal(password("nginx"), "middle");
 });
 
@@ -111,7 +111,7 @@ Deno.test("lookup: a reference without tag and digest matches the newest of its 
 Deno.test("forget: removes an image by reference and by ID", () => {
   const { cache, pull, changes } = shelf();
   const inSync = (name: string, imageId: string) =>
-    cache.complete(pull(name, "pw"), { kind: "succeeded", imageId });
+    cache.complete(pull(name, "pw"), "succeeded", imageId);
   inSync("one", ID);
   inSync("two", ID);
   inSync("three", `sha256:${"b".repeat(64)}`);
@@ -131,9 +131,9 @@ Deno.test("forget: removes an image by reference and by ID", () => {
 Deno.test("forget: removes an image by a prefix of its ID", () => {
   for (const prefix of ["b".repeat(13), "b", `sha256:${"b".repeat(13)}`]) {
     const { cache, pull } = shelf();
-    cache.complete(pull("one", "pw"), { kind: "succeeded", imageId: ID });
-    cache.complete(pull("two", "pw"), { kind: "succeeded", imageId: `sha256:${"b".repeat(64)}` });
-    cache.complete(pull("other", "pw"), { kind: "succeeded", imageId: "s.example/b@sha256:b" });
+    cache.complete(pull("one", "pw"), "succeeded", ID);
+    cache.complete(pull("two", "pw"), "succeeded", `sha256:${"b".repeat(64)}`);
+    cache.complete(pull("other", "pw"), "succeeded", "s.example/b@sha256:b");
     for (const absent of ["s", "sha256:", "sha256", "bbbba", "b".repeat(65)]) cache.forget(absent);
     assert.equal(cache.size, 3);
     cache.forget(prefix);
@@ -144,8 +144,8 @@ Deno.test("forget: removes an image by a prefix of its ID", () => {
 
 Deno.test("forget: prefers a reference over an ID prefix", () => {
   const { cache, pull } = shelf();
-  cache.complete(pull("one", "pw"), { kind: "succeeded", imageId: ID });
-  cache.complete(pull("aaaa", "pw"), { kind: "succeeded", imageId: `sha256:${"b".repeat(64)}` });
+  cache.complete(pull("one", "pw"), "succeeded", ID);
+  cache.complete(pull("aaaa", "pw"), "succeeded", `sha256:${"b".repeat(64)}`);
   cache.forget("aaaa");
   assert.equal(cache.size, 1);
   assert.equal(cache.lookup(parseImageReference("aaaa")), undefined);
@@ -171,7 +171,7 @@ Deno.test("PullCredentialCache: limits the total size of credentials", () => {
   assert.equal(cache.size, 1_000);
   // Refused credentials do not count.
   for (let i = 0; i < 1_100; i++) {
-    cache.complete(pull("later-999", `${i}`.padEnd(32_000)), { kind: "refused" });
+    cache.complete(pull("later-999", `${i}`.padEnd(32_000)), "refused");
   }
   assert.equal(cache.size, 1_000);
 });
@@ -189,7 +189,7 @@ Deno.test("pods: returns the last 16 distinct pods, newest first", () => {
 
 Deno.test("serialize and restore: keep credentials, times, confirmations, pods and IDs", () => {
   const { cache, pull } = shelf();
-  cache.complete(pull("one", "good"), { kind: "succeeded", imageId: ID });
+  cache.complete(pull("one", "good"), "succeeded", ID);
   const bad = pull("one", "unsettled");
   assert.ok(bad.sequence > 0);
   const token = new Secret("t");
@@ -227,7 +227,7 @@ Deno.test("restore: keeps entries that were recorded meanwhile as the newer ones
     "old",
     "new",
   ]);
-  after.cache.complete(ticket, { kind: "refused" });
+  after.cache.complete(ticket, "refused");
   assert.equal(after.password("one"), undefined);
 });
 
@@ -292,12 +292,12 @@ Deno.test("confirmed: returns the newest credential of a pull, but not a restore
   };
   const first = pull("reg.io/app:1", "first");
   assert.equal(found(), undefined, "it may still be refused");
-  cache.complete(first, { kind: "succeeded", imageId: ID });
+  cache.complete(first, "succeeded", ID);
   assert.equal(found(), "first");
   const second = pull("reg.io/app:1", "second");
   assert.equal(found(), "first");
   assert.deepEqual(cache.remembered(image), cache.confirmed(image), "the second may be refused");
-  cache.complete(second, { kind: "refused" });
+  cache.complete(second, "refused");
   assert.equal(found(), "first");
   assert.equal(cache.pulls, 2);
   const later = shelf();
@@ -306,14 +306,14 @@ Deno.test("confirmed: returns the newest credential of a pull, but not a restore
   assert.equal(later.cache.confirmed(image), undefined);
   assert.deepEqual(later.cache.remembered(image), later.cache.lookup(image));
   assert.equal(later.cache.pulls, 0);
-  later.cache.complete(later.pull("reg.io/app:1", "third"), { kind: "succeeded" });
+  later.cache.complete(later.pull("reg.io/app:1", "third"), "succeeded");
   assert.ok(later.cache.confirmed(image));
 });
 
 Deno.test("PullCredentialCache: reports the pod of a successful pull without a credential", () => {
   const { cache, changes } = shelf();
   const image = parseImageReference("reg.io/app:1");
-  cache.complete(cache.record({ image, pod: POD }), { kind: "succeeded", imageId: ID });
+  cache.complete(cache.record({ image, pod: POD }), "succeeded", ID);
   assert.deepEqual(changes, ["pods reg.io/app:1"]);
   assert.deepEqual(cache.pods(image), [POD]);
 });

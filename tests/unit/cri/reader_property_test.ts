@@ -110,8 +110,8 @@ class Oracle {
     if (kind === "remove" && end === "succeeded") this.cache.forget(image);
     const ticket = this.#tickets.get(one);
     if (ticket === undefined) return;
-    if (end === "succeeded") this.cache.complete(ticket, { kind: "succeeded", imageId: id });
-    if (end === "refused") this.cache.complete(ticket, { kind: "refused" });
+    if (end === "succeeded") this.cache.complete(ticket, "succeeded", id);
+    if (end === "refused") this.cache.complete(ticket, "refused");
   }
 }
 

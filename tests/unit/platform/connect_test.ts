@@ -96,7 +96,7 @@ const requestTo = (url: string, more: Partial<RegistryHttpRequest> = {}) =>
 Deno.test("RegistryHttp: refuses metadata services, through a proxy and without verification too", async () => {
   await using there = server();
   const proxyUrl = new Secret(`http://127.0.0.1:${there.port}`);
-  using http = createRegistryHttp();
+  const http = createRegistryHttp();
   for (const more of [{}, { skipVerify: true }, { proxyUrl }, { proxyUrl, skipVerify: true }]) {
     for (const host of ["169.254.169.254", "[::ffff:169.254.170.23]", "2852039166"]) {
       for (const scheme of ["http", "https"]) {
@@ -125,7 +125,7 @@ Deno.test("RegistryHttp: uses the proxy of the environment except for hosts in N
     () => new Response("from the origin"),
   );
   const url = `http://127.0.0.1:${origin.addr.port}/v2/`;
-  using http = createRegistryHttp();
+  const http = createRegistryHttp();
   const text = async () => {
     const result = await http.request(requestTo(url));
     ok(result.kind === "answered", Deno.inspect(result));

@@ -47,14 +47,7 @@ async function server(tls: boolean): Promise<AsyncDisposable & { readonly url: s
   };
 }
 
-async function resultOf(request: RegistryHttpRequest) {
-  const http = createRegistryHttp();
-  try {
-    return await http.request(request);
-  } finally {
-    http[Symbol.dispose]();
-  }
-}
+const resultOf = (request: RegistryHttpRequest) => createRegistryHttp().request(request);
 
 for (
   const [name, tls, more] of [
@@ -200,9 +193,11 @@ Deno.test("RegistryHttp: uses the configured proxy regardless of NO_PROXY", asyn
   try {
     await using served = await server(false);
     using proxy = tunnelling("HTTP/1.1 204 No Content\r\n\r\n");
-    const answer = await resultOf(requestTo(`${served.url}/`, { proxyUrl: proxy.url() }));
+    const proxyUrl = proxy.url("me:p%40ss@");
+    const answer = await resultOf(requestTo(`${served.url}/`, { proxyUrl }));
     equal(answer.kind === "answered" && answer.status, 204);
     match(proxy.heads[0] ?? "", /^GET http:\/\/127\.0\.0\.1:\d+\//);
+    ok(proxy.heads[0]?.includes(`proxy-authorization: Basic ${btoa("me:p@ss")}\r\n`));
   } finally {
     if (before === undefined) Deno.env.delete("NO_PROXY");
     else Deno.env.set("NO_PROXY", before);

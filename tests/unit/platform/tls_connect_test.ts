@@ -92,8 +92,8 @@ Deno.test({
     await using server = await tlsServer((connection) => connection.handshake().then(() => {}));
     const { ca, clientCert, clientKey } = await certificates();
     const { signal } = new AbortController();
-    const clientCertificate = { certPem: clientCert, keyPem: new Secret(clientKey) };
-    for (const more of [{}, { clientCertificate }]) {
+    const client = { certPem: clientCert, keyPem: new Secret(clientKey) };
+    for (const more of [{}, client]) {
       for (const host of ["other.example.com", "127.0.0.2"]) {
         const options = { host, caCerts: [ca], skipVerify: false, ...more };
         await rejects(
