@@ -216,10 +216,12 @@ export class CredentialStore {
 
   /** Returns when the next attempt is due, leaving out the keys in `except`; `Infinity` if none. */
   nextDueAtMs(nowMs: number, except: { has(key: string): boolean } = new Set()): number {
-    const times = [...this.#entries].flatMap(([key, entry]) =>
-      except.has(key) ? [] : this.nextAttemptAtMs(entry, nowMs) ?? []
-    );
-    return Math.min(...times);
+    let earliestMs = Infinity;
+    for (const [key, entry] of this.#entries) {
+      const nextMs = except.has(key) ? Infinity : this.nextAttemptAtMs(entry, nowMs) ?? Infinity;
+      earliestMs = Math.min(earliestMs, nextMs);
+    }
+    return earliestMs;
   }
 
   /**
