@@ -112,9 +112,7 @@ function stateOf(
   problems: readonly Problem[],
   nowMs: number,
 ): HealthState {
-  if (window === "expired" || (expiresAtMs !== undefined && expiresAtMs <= nowMs)) {
-    return "expired";
-  }
+  if ((expiresAtMs ?? Infinity) <= nowMs) return "expired";
   const codes = new Set(problems.map(({ code }): FindingCode => code));
   if (codes.has("reads-failing")) return "read-errors";
   if (codes.has("credential-not-renewed")) return "adopted";
