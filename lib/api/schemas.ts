@@ -97,7 +97,7 @@ export const REQUESTS = {
 } as const;
 
 /** Returns the names of the fields of a request body, or of the credential in one. */
-export function fieldsOf(name: keyof typeof REQUESTS, [parent]: readonly string[]): string[] {
+export function requestFields(name: keyof typeof REQUESTS, [parent]: readonly string[]): string[] {
   return parent === "credential"
     ? [...new Set(credential.options.flatMap(({ entries }) => Object.keys(entries)))]
     : Object.keys(REQUESTS[name].entries);
