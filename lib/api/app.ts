@@ -84,7 +84,7 @@ function problemOf(name: keyof typeof REQUESTS, issue: BaseIssue<unknown>): stri
     const field = path.at(-1) ?? "";
     // Any other name is not a mistyped one.
     const unknown = /^[a-z_]{1,20}$/i.test(field) ? `unknown field ${field}` : "unknown field";
-    return `${placeOf(parent)}: ${unknown}; the fields are ${requestFields(name, parent).join(", ")}`;
+    return `${placeOf(parent)}: ${unknown}; the fields are ${requestFields(name, parent)}`;
   }
   if (issue.type === "strict_object" && issue.input === undefined && path.length > 0) {
     return `${placeOf(parent)}: ${path.at(-1)} is missing`;
