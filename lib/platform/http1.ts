@@ -66,7 +66,7 @@ export class MessageReader {
   #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #start = 0;
   #end = 0;
-  /** The last head and its bytes as text: a peer that is polled repeats it. */
+  /** The last short head and its bytes as text: a peer that is polled repeats it. */
   #last: { readonly text: string; readonly head: MessageHead } | undefined;
 
   constructor(source: ByteSource, { strict = false }: { readonly strict?: boolean } = {}) {
@@ -98,7 +98,7 @@ export class MessageReader {
     const text = await this.#text(maxBytes, "section");
     const [startLine = "", ...fields] = text.split("\r\n");
     const head = { startLine, headers: headersOf(fields, maxFields) };
-    this.#last = { text: `${text}\r\n\r\n`, head };
+    if (text.length < MIN_BUFFER_BYTES) this.#last = { text: `${text}\r\n\r\n`, head };
     return head;
   }
 

@@ -53,6 +53,23 @@ const CHUNKED =
   "HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n3;x=1\r\nhel\r\n2\r\nlo\r\n0\r\nt: 1\r\n\r\n";
 const UNMARKED = "HTTP/1.0 200\r\n\r\nhello";
 
+Deno.test("MessageReader: reads repeated and changed heads, wherever they are cut", async () => {
+  const heads = [
+    "A 1\r\nX: y\r\n\r\n",
+    "A 1\r\nX: y\r\n\r\n",
+    "A 1\r\nX: yz\r\n\r\n",
+    "A 1\r\n\r\n",
+  ];
+  const bytes = bytesOf(heads.join(""));
+  for (let cut = 1; cut < bytes.length; cut++) {
+    const messages = new MessageReader(sourceOf(bytes, [cut]));
+    const values: unknown[] = [];
+    for (let i = 0; i < heads.length; i++) values.push((await messages.head())?.headers.get("x"));
+    deepEqual(values, ["y", "y", "yz", undefined]);
+    equal(await messages.head(), undefined);
+  }
+});
+
 Deno.test("MessageReader: reads bodies by length, in chunks, and up to the end", async () => {
   for (const text of [SIZED, CHUNKED, UNMARKED]) {
     const message = await read(bytesOf(text)) as { startLine: string; body: string };
