@@ -94,7 +94,8 @@ function text(value: unknown): string | undefined {
   return typeof value === "string" && value !== "" ? value : undefined;
 }
 
-function fieldsOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
+/** Returns a JSON object, or undefined for other values. */
+export function fieldsOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
   return value as Readonly<Record<string, unknown>>;
 }

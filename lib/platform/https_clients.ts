@@ -222,7 +222,8 @@ class PooledKubeHttp implements KubeHttp {
       return isCut ? { kind: "too-large" } : answered(response, text);
     } catch (error) {
       signal?.throwIfAborted();
-      return this.#failed(request, error, deadline);
+      this.#drop(request);
+      return failureOf(error, deadline);
     } finally {
       deadline.abort(); // closes a connection that is not pooled
     }
@@ -244,7 +245,8 @@ class PooledKubeHttp implements KubeHttp {
         }
       } catch (error) {
         signal?.throwIfAborted();
-        return this.#failed(request, error, deadline);
+        this.#drop(request);
+        return failureOf(error, deadline);
       }
       handlers.started();
       const lines = new Lines(request.maxBytes);
@@ -285,12 +287,6 @@ class PooledKubeHttp implements KubeHttp {
     return await openOver(peer, outgoing, tls, signal);
   }
 
-  /** Drops the client: a failed connection may stay half-open in its pool. */
-  #failed(request: KubeHttpRequest, error: unknown, deadline: Deadline): KubeHttpFailure {
-    this.#drop(request);
-    return failureOf(error, deadline);
-  }
-
   async #client({ connection }: KubeHttpRequest): Promise<Deno.HttpClient> {
     if (!this.#clients.has(connection)) await checkKeyPair(connection);
     const known = this.#clients.get(connection);
@@ -309,6 +305,7 @@ class PooledKubeHttp implements KubeHttp {
     return client;
   }
 
+  /** Drops a client: a failed connection may stay half-open in its pool. */
   #drop({ connection }: Pick<KubeHttpRequest, "connection">): void {
     tryClose(this.#clients.get(connection));
     this.#clients.delete(connection);

@@ -1,4 +1,5 @@
 import {
+  fieldsOf,
   type NydusdApi,
   type NydusdInfo,
   type NydusdMount,
@@ -56,18 +57,18 @@ export function createNydusdApi(
 }
 
 function readInfo(body: unknown): NydusdInfo | undefined {
-  const daemon = record(body);
+  const daemon = fieldsOf(body);
   const state = string(daemon?.["state"]);
   if (daemon === undefined || state === undefined) return undefined;
-  const version = string(record(daemon["version"])?.["package_ver"]) ?? "";
-  const collection = record(daemon["backend_collection"]) ?? {};
+  const version = string(fieldsOf(daemon["version"])?.["package_ver"]) ?? "";
+  const collection = fieldsOf(daemon["backend_collection"]) ?? {};
   const mounts = Object.entries(collection).map(([id, mount]) => readMount(id, mount));
   return { version, state, mounts };
 }
 
 function readMount(mountId: string, body: unknown): NydusdMount {
-  const mount = record(body);
-  const backend = record(record(mount?.["config"])?.["backend"]);
+  const mount = fieldsOf(body);
+  const backend = fieldsOf(fieldsOf(mount?.["config"])?.["backend"]);
   const backendType = string(backend?.["type"]) ?? string(mount?.["backend_type"]) ?? "";
   // Version 2 of the configuration names the section after the type, version 1 `config`.
   const registry = readRegistryBackend(backend?.["registry"] ?? backend?.["config"]);
@@ -75,7 +76,7 @@ function readMount(mountId: string, body: unknown): NydusdMount {
 }
 
 function readAuths(body: unknown): ReadonlyMap<string, Secret> | undefined {
-  const keys = record(body);
+  const keys = fieldsOf(body);
   if (keys === undefined) return undefined;
   const auths = new Map<string, Secret>();
   for (const [key, value] of Object.entries(keys)) {
@@ -88,7 +89,7 @@ function readAuths(body: unknown): ReadonlyMap<string, Secret> | undefined {
 
 /** Reads the keys of one mount. An unknown mount has none. */
 function readAuth(mountId: string, body: unknown): ReadonlyMap<string, Secret> | undefined {
-  const keys = record(body);
+  const keys = fieldsOf(body);
   if (keys === undefined) return undefined;
   const value = keys["registry_auth"];
   if (value === undefined) return new Map();
@@ -96,7 +97,7 @@ function readAuth(mountId: string, body: unknown): ReadonlyMap<string, Secret> |
 }
 
 function readReads(body: unknown): { readonly reads: number; readonly errors: number } | undefined {
-  const counters = record(body);
+  const counters = fieldsOf(body);
   const reads = counters?.["read_count"];
   const errors = counters?.["read_errors"];
   return typeof reads === "number" && typeof errors === "number" ? { reads, errors } : undefined;
@@ -127,7 +128,7 @@ function readDaemons(body: unknown): readonly SnapshotterDaemon[] | undefined {
 }
 
 function readDaemon(body: unknown): SnapshotterDaemon | undefined {
-  const daemon = record(body);
+  const daemon = fieldsOf(body);
   const id = string(daemon?.["id"]);
   const apiSocket = string(daemon?.["api_socket"]);
   if (daemon === undefined || id === undefined || apiSocket === undefined) return undefined;
@@ -136,8 +137,8 @@ function readDaemon(body: unknown): SnapshotterDaemon | undefined {
     id,
     apiSocket,
     pid: typeof pid === "number" ? pid : 0,
-    instances: Object.entries(record(instances) ?? {}).map(([key, value]) => {
-      const instance = record(value);
+    instances: Object.entries(fieldsOf(instances) ?? {}).map(([key, value]) => {
+      const instance = fieldsOf(value);
       return {
         snapshotId: string(instance?.["snapshot_id"]) ?? key,
         imageId: string(instance?.["image_id"]) ?? "",
@@ -168,13 +169,6 @@ function peerResult<T>(
   return value === undefined
     ? { kind: "broken", detail: "the response does not match this API" }
     : { kind: "ok", value };
-}
-
-/** Returns a JSON object, or undefined for other values. */
-function record(value: unknown): Readonly<Record<string, unknown>> | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? value as Record<string, unknown>
-    : undefined;
 }
 
 /** Returns a string, or undefined for other values. */
