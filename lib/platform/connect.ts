@@ -1,3 +1,4 @@
+import { promisify } from "node:util";
 import { Deadline, Secret } from "../model/mod.ts";
 import { tryClose } from "./files.ts";
 import { systemClock } from "./host.ts";
@@ -27,12 +28,8 @@ export type Resolve = (hostname: string) => Promise<readonly string[]>;
 const systemResolve: Resolve = async (hostname) => {
   // `node:dns/promises` writes a deprecation warning to the standard error in Deno 2.6.
   const { lookup } = await import("node:dns");
-  const found = Promise.withResolvers<readonly string[]>();
-  lookup(hostname, { all: true }, (error, addresses) => {
-    if (error) found.reject(error);
-    else found.resolve(addresses.map(({ address }) => address));
-  });
-  return await found.promise;
+  const found = await promisify(lookup)(hostname, { all: true });
+  return found.map(({ address }) => address);
 };
 
 /** Options of {@linkcode connectTcp}. */

@@ -12,7 +12,7 @@ import {
   type UnixHttpResult,
 } from "../model/mod.ts";
 
-const KEY = ":registry_auth";
+const KEY = "registry_auth";
 
 /**
  * Creates a client for the HTTP API of nydusd (dragonflyoss/nydus `docs/nydusd.md`,
@@ -33,15 +33,12 @@ export function createNydusdApi(
       return isV3 ? { kind: "ok", value: { version: "v3", state: "RUNNING", mounts: [] } } : info;
     },
     async readAuths(socketPath, { mountId, ...options } = {}) {
-      if (mountId === undefined) {
-        return peerResult(await get(socketPath, "/api/v1/config", options), readAuths);
-      }
-      const path = `/api/v1/config?id=${encodeURIComponent(mountId)}`;
-      return peerResult(await get(socketPath, path, options), (body) => readAuth(mountId, body));
+      const path = `/api/v1/config${queryOf(mountId)}`;
+      return peerResult(await get(socketPath, path, options), (body) => readAuths(body, mountId));
     },
     async putAuth(socketPath, mountId, auth, options = {}) {
       if (auth.isEmpty) throw new TypeError("an empty registry_auth would clear the credential");
-      const path = `/api/v1/config?id=${encodeURIComponent(mountId)}`;
+      const path = `/api/v1/config${queryOf(mountId)}`;
       // No other keys: for an unknown one nydusd responds with 500 although it stores the rest.
       const body = new Secret(JSON.stringify({ registry_auth: auth.reveal() }));
       const request = { socketPath, method: "PUT" as const, path, body, timeoutMs };
@@ -49,11 +46,14 @@ export function createNydusdApi(
       return result.kind === "ok" ? { kind: "ok", value: undefined } : result;
     },
     async backendReads(socketPath, { mountId, ...options } = {}) {
-      const query = mountId === undefined ? "" : `?id=${encodeURIComponent(mountId)}`;
-      const path = `/api/v1/metrics/backend${query}`;
+      const path = `/api/v1/metrics/backend${queryOf(mountId)}`;
       return peerResult(await get(socketPath, path, options), readReads);
     },
   };
+}
+
+function queryOf(mountId: string | undefined): string {
+  return mountId === undefined ? "" : `?id=${encodeURIComponent(mountId)}`;
 }
 
 function readInfo(body: unknown): NydusdInfo | undefined {
@@ -75,25 +75,17 @@ function readMount(mountId: string, body: unknown): NydusdMount {
   return { mountId, backendType, ...(registry !== undefined && { backend: registry }) };
 }
 
-function readAuths(body: unknown): ReadonlyMap<string, Secret> | undefined {
+/** Reads the keys of all mounts, or of one. An unknown mount has none. */
+function readAuths(body: unknown, mountId?: string): ReadonlyMap<string, Secret> | undefined {
   const keys = fieldsOf(body);
   if (keys === undefined) return undefined;
   const auths = new Map<string, Secret>();
   for (const [key, value] of Object.entries(keys)) {
-    if (!key.endsWith(KEY)) continue;
+    if (mountId === undefined ? !key.endsWith(`:${KEY}`) : key !== KEY) continue;
     if (typeof value !== "string") return undefined;
-    auths.set(key.slice(0, -KEY.length), new Secret(value));
+    auths.set(mountId ?? key.slice(0, -KEY.length - 1), new Secret(value));
   }
   return auths;
-}
-
-/** Reads the keys of one mount. An unknown mount has none. */
-function readAuth(mountId: string, body: unknown): ReadonlyMap<string, Secret> | undefined {
-  const keys = fieldsOf(body);
-  if (keys === undefined) return undefined;
-  const value = keys["registry_auth"];
-  if (value === undefined) return new Map();
-  return typeof value === "string" ? new Map([[mountId, new Secret(value)]]) : undefined;
 }
 
 function readReads(body: unknown): { readonly reads: number; readonly errors: number } | undefined {
