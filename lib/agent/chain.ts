@@ -1,12 +1,6 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import {
-  AnswerDeadline,
-  defined,
-  type ImageReference,
-  type Observer,
-  type StaleWatch,
-} from "../model/mod.ts";
+import { AnswerDeadline, defined, type ImageReference, type Observer } from "../model/mod.ts";
 import { type Context, createKubeHttp } from "../platform/mod.ts";
 import {
   confirmedPullProvider,
@@ -29,7 +23,7 @@ export interface ChainState {
   readonly pulls?: CriPulls;
   readonly pushed?: PushedCredentials;
   /** The chain of the previous configuration. */
-  readonly previous?: OpenChain;
+  readonly previous?: { readonly sources: ChainSources };
   /**
    * Called when a provider has answered after `providers.timeout`. Without it the chain waits for
    * every provider.
@@ -41,21 +35,14 @@ export interface ChainState {
   readonly signal?: AbortSignal;
 }
 
-/** A provider chain with the resources that it owns. */
-export interface OpenChain extends AsyncDisposable {
-  readonly chain: CredentialChain;
-  /** Providers whose caches the next chain takes over. */
-  readonly sources: {
-    readonly helpers: CredentialHelpers;
-    readonly kubelet?: KubeletProvider;
-  };
-  /** Configuration files of the providers. */
-  readonly watchPaths: readonly string[];
-  /** Reads provider configurations that have changed. */
-  refresh(): Promise<ReloadOutcome>;
-  /** Returns the Kubernetes API watches that are interrupted. */
-  staleWatches(): readonly StaleWatch[];
+/** Providers whose caches the next chain takes over. */
+interface ChainSources {
+  readonly helpers: CredentialHelpers;
+  readonly kubelet?: KubeletProvider;
 }
+
+/** A provider chain with the resources that it owns. */
+export type OpenChain = Awaited<ReturnType<typeof openChain>>;
 
 const NO_OBSERVER: Observer = { notify: () => {} };
 
@@ -71,7 +58,7 @@ export async function openChain(
   config: AgentConfig,
   observer: Observer = NO_OBSERVER,
   { pulls, pushed, previous, onLateAnswer, onChange = () => {}, signal }: ChainState = {},
-): Promise<OpenChain> {
+) {
   const { clock, files, processRunner, random, host } = context;
   const { providers, renewal } = config;
   const stop = new AbortController();
@@ -125,9 +112,12 @@ export async function openChain(
   return {
     chain,
     sources: defined({ helpers, kubelet }),
+    /** Configuration files of the providers. */
     watchPaths: [dockerPath, kubelet && providers.kubelet.configPath]
       .filter((path) => path !== undefined),
+    /** Reads provider configurations that have changed. */
     refresh,
+    /** Returns the Kubernetes API watches that are interrupted. */
     staleWatches: () => kube.staleWatches(),
     [Symbol.asyncDispose]: () => Promise.resolve(resources.dispose()),
   };

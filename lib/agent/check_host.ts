@@ -97,7 +97,6 @@ export function isAgent({ argv: [program = "", ...args] }: FoundProcess): boolea
   return basename(program) === NAME && args.includes("run");
 }
 
-/** A program that reads a configuration only when it starts. */
 interface Reader {
   /** Flags with the path of the configuration. */
   readonly flags: readonly string[];
@@ -105,6 +104,7 @@ interface Reader {
   readonly restart: string;
 }
 
+/** Programs that read a configuration only when they start. */
 const READERS: Readonly<Record<string, Reader>> = {
   "kubelet": {
     flags: ["--image-credential-provider-config"],

@@ -38,8 +38,8 @@ const NO_CLIENTS: ReturnType<ByteProxy["counts"]> = {
   openConnections: 0,
   connections: 0,
   refusedConnections: 0,
-  bytesFromClients: 0,
-  bytesFromServer: 0,
+  bytesToRuntime: 0,
+  bytesToClients: 0,
 };
 
 type CriConfig = AgentConfig["providers"]["cri"];
@@ -159,11 +159,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
       socket,
       ...defined({ link, linkTarget, idleSinceMs: isIdle ? clientAtMs : undefined }),
       restoredImages: this.#restoredImages,
-      openConnections: counts.openConnections,
-      connections: counts.connections,
-      refusedConnections: counts.refusedConnections,
-      bytesToRuntime: counts.bytesFromClients,
-      bytesToClients: counts.bytesFromServer,
+      ...counts,
       pulls: this.cache?.pulls ?? 0,
       lostReadings: this.#notes.lost,
       skippedMessages: this.#notes.skipped,

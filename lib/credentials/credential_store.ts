@@ -133,11 +133,18 @@ export class CredentialStore {
     const outcome = outcomeOf(entry.stored, renewal.candidate);
     // A source that returns the expired credential again has not succeeded.
     const isExpired = renewalWindow(stored.lifetime, nowMs, this.settings) === "expired";
+    const productive: Attempts = { unproductive: 0, lastAtMs: nowMs, jitter: 0 };
+    const dueMs = nextAttemptAtMs(stored.lifetime, productive, nowMs, this.settings) ?? Infinity;
+    // Nor has one that returns the same credential although that is due.
+    const isRepeated = outcome !== "new" && dueMs <= nowMs;
+    const unproductive = entry.attempts.unproductive + 1;
     const { lastFailure: _, ...rest } = entry;
     this.#set({
       ...rest,
       stored,
-      attempts: this.#attemptsAfter(entry, stored, outcome, nowMs),
+      attempts: isRepeated
+        ? { unproductive, lastAtMs: nowMs, jitter: this.#options.random.next() }
+        : productive,
       renewals: {
         success: entry.renewals.success + (outcome === "same" || isExpired ? 0 : 1),
         failure: entry.renewals.failure + (isExpired ? 1 : 0),
@@ -209,10 +216,12 @@ export class CredentialStore {
 
   /** Returns when the next attempt is due, leaving out the keys in `except`; `Infinity` if none. */
   nextDueAtMs(nowMs: number, except: { has(key: string): boolean } = new Set()): number {
-    const times = [...this.#entries].flatMap(([key, entry]) =>
-      except.has(key) ? [] : this.nextAttemptAtMs(entry, nowMs) ?? []
-    );
-    return Math.min(...times);
+    let earliestMs = Infinity;
+    for (const [key, entry] of this.#entries) {
+      const nextMs = except.has(key) ? Infinity : this.nextAttemptAtMs(entry, nowMs) ?? Infinity;
+      earliestMs = Math.min(earliestMs, nextMs);
+    }
+    return earliestMs;
   }
 
   /**
@@ -292,21 +301,6 @@ export class CredentialStore {
       fingerprint: credentialFingerprint(credential),
       registryAuth: credential.kind === "basic" ? encodeRegistryAuth(credential) : undefined,
     });
-  }
-
-  /** A credential that is still due after it was fetched again counts as an unproductive attempt. */
-  #attemptsAfter(
-    { attempts }: StoreEntry,
-    { lifetime }: StoredCredential,
-    outcome: StoreOutcome,
-    nowMs: number,
-  ): Attempts {
-    const productive: Attempts = { unproductive: 0, lastAtMs: nowMs, jitter: 0 };
-    if (outcome === "new") return productive;
-    const dueMs = nextAttemptAtMs(lifetime, productive, nowMs, this.settings);
-    if (dueMs === undefined || dueMs > nowMs) return productive;
-    const jitter = this.#options.random.next();
-    return { unproductive: attempts.unproductive + 1, lastAtMs: nowMs, jitter };
   }
 }
 

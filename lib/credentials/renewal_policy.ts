@@ -20,6 +20,7 @@
  *
  * @module
  */
+import { createHash } from "node:crypto";
 import { type Candidate, type RenewalWindow, waitingCeilingMs } from "../model/mod.ts";
 
 /** Renewal settings. */
@@ -239,17 +240,9 @@ function backoffMs(
 
 /**
  * Returns a jitter in [0, 1) for the credentials of one source on one node. It is the same after
- * every restart, so that restarting a fleet does not synchronize its renewals (FNV-1a over UTF-16
- * code units, with the finalizer of MurmurHash3).
+ * every restart, so that restarting a fleet does not synchronize its renewals.
  */
 export function jitterFor(seed: string, source: string): number {
-  let hash = 0x811c9dc5;
-  for (const text of [seed, "\0", source]) {
-    for (let i = 0; i < text.length; i++) {
-      hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-    }
-  }
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return ((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32;
+  const hash = createHash("sha256").update(`${seed}\0${source}`).digest();
+  return hash.readUInt32BE() / 2 ** 32;
 }

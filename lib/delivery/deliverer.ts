@@ -56,12 +56,10 @@ export class Deliverer {
   /** Rejects only on `signal`. */
   async deliver(request: DeliveryRequest, options: CallOptions = {}): Promise<DeliveryOutcome> {
     const { credential } = request;
-    if (credential.kind === "identity-token") {
-      const detail = "nydusd cannot use an identity token; use a provider that exchanges it";
-      return { kind: "unsupported", detail, file: { kind: "skipped" } };
-    }
-    if (credentialSecret(credential).isEmpty) {
-      const detail = "the credential is empty, which would remove the one in nydusd";
+    if (credential.kind === "identity-token" || credentialSecret(credential).isEmpty) {
+      const detail = credential.kind === "identity-token"
+        ? "nydusd cannot use an identity token; use a provider that exchanges it"
+        : "the credential is empty, which would remove the one in nydusd";
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
     }
     const [reload, file] = await Promise.all([

@@ -94,13 +94,9 @@ export class Discovery {
   /** Returns the paths to watch for changes of the node. */
   watchPaths(): readonly string[] {
     const { config: { root, systemSocket, daemons }, hosts } = this.#options;
-    return [
-      ...(hosts?.mirrorsDir === undefined ? [] : [hosts.mirrorsDir]),
-      join(root, "socket"),
-      join(root, "config"),
-      ...(systemSocket === undefined ? [] : [systemSocket]),
-      ...daemons.flatMap(({ socket }) => watchedPath(socket) ?? []),
-    ];
+    const own = [hosts?.mirrorsDir, join(root, "socket"), join(root, "config"), systemSocket];
+    return [...own, ...daemons.map(({ socket }) => watchedPath(socket))]
+      .filter((path) => path !== undefined);
   }
 
   async #list(
@@ -146,18 +142,17 @@ export class Discovery {
   }
 
   /**
-   * Probes the sockets of a daemon, newest first. Returns the first that is running, else the first
-   * that answers, else the newest: during an upgrade, or after one that failed, the older nydusd
-   * serves the mounts.
+   * Probes the sockets of a daemon, newest first. Returns the first that is running, else the
+   * newest: during an upgrade, or after one that failed, the older nydusd serves the mounts.
    */
   async #probe(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {
-    let best = await this.#probeSocket(listed, options);
+    const newest = await this.#probeSocket(listed, options);
+    if (newest.state === "running") return newest;
     for (const apiSocket of listed.olderSockets ?? []) {
-      if (best.state === "running") break;
       const older = await this.#probeSocket({ ...listed, apiSocket }, options);
-      if (older.state === "running" || !answers(best) && answers(older)) best = older;
+      if (older.state === "running") return older;
     }
-    return best;
+    return newest;
   }
 
   async #probeSocket(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {
@@ -261,11 +256,6 @@ const REPORTED_STATES: ReadonlyMap<string, DaemonState> = new Map([
   ["DIE", "terminating"],
   ["DESTROYED", "terminating"],
 ]);
-
-/** Whether a nydusd answers on the socket, even if it is not ready to serve. */
-function answers({ state }: Daemon): boolean {
-  return REPORTED_STATES.values().some((reported) => reported === state);
-}
 
 /** The state of a daemon that did not answer. */
 const STATE_AFTER: Readonly<Record<PeerFailure["kind"], DaemonState>> = {

@@ -74,8 +74,8 @@ export class ByteProxy implements AsyncDisposable {
       openConnections: this.#pairs.size,
       connections: this.#connections,
       refusedConnections: this.#refusedConnections,
-      bytesFromClients: this.#bytesFromClients,
-      bytesFromServer: this.#bytesFromServer,
+      bytesToRuntime: this.#bytesFromClients,
+      bytesToClients: this.#bytesFromServer,
     };
   }
 

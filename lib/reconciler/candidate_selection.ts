@@ -36,8 +36,6 @@ interface DecisionOptions extends CallOptions {
   readonly resolve: (all: boolean, change?: Partial<CredentialRequest>) => Promise<Resolution>;
   /** Reads with the current credential fail. */
   readonly readsRefused: boolean;
-  /** Wall time of the request: candidates fetched earlier come from a cache. */
-  readonly requestedAtMs: number;
 }
 
 /**
@@ -50,6 +48,7 @@ export async function resolveEntry(
   options: DecisionOptions,
 ): Promise<{ readonly resolution: Resolution; readonly decision?: Decision }> {
   const { readsRefused, resolve } = options;
+  const requestedAtMs = context.clock.wallMs();
   const resolution = await resolve(readsRefused);
   const { winner } = resolution;
   if (winner === undefined) return { resolution };
@@ -70,7 +69,7 @@ export async function resolveEntry(
   }
   const target = probeTargetOf(entry.image, mounts);
   const request = defined({ image: entry.image, target, readsRefused, offered, inUse });
-  const selection = await select(context.selector, request, options);
+  const selection = await select(context.selector, request, requestedAtMs, options);
   return { resolution, decision: decisionOf(entry, selection, context.observer) };
 }
 
@@ -95,11 +94,16 @@ export function candidateInUse(
   return { provider: "adopted", candidate, proven };
 }
 
-/** When all candidates are refused, requests all providers, then newer than cached credentials. */
+/**
+ * When all candidates are refused, requests all providers, then newer than cached credentials.
+ *
+ * @param requestedAtMs Candidates fetched earlier come from a cache.
+ */
 async function select(
   selector: RenewalContext["selector"],
   request: SelectionRequest,
-  { resolve, requestedAtMs, readsRefused, signal }: DecisionOptions,
+  requestedAtMs: number,
+  { resolve, readsRefused, signal }: DecisionOptions,
 ): Promise<Selection> {
   const options = defined({ signal });
   const retry = { ...request, readsRefused: false };

@@ -159,12 +159,7 @@ export class Deliveries {
     const { clock, observer, stages } = this.#context;
     const { daemon, instance } = mount;
     const startedMs = clock.monotonicMs();
-    let outcome: DeliveryOutcome;
-    try {
-      outcome = await stages().deliverer.deliver({ daemon, instance, credential });
-    } catch (error) {
-      outcome = { kind: "unreachable", detail: messageOf(error), file: { kind: "skipped" } };
-    }
+    const outcome = await stages().deliverer.deliver({ daemon, instance, credential });
     const nowMs = clock.monotonicMs();
     const durationMs = nowMs - startedMs;
     observer.notify({ kind: "delivery-attempted", ...mountFields(mount), outcome, durationMs });

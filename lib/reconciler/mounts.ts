@@ -70,7 +70,7 @@ export class Mounts {
 
   /** Returns the earliest monotonic time at which a failed delivery is retried, or `Infinity`. */
   nextRetryAtMs(): number {
-    return Math.min(...this.all.map(({ record: { retryAtMs = Infinity } }) => retryAtMs));
+    return this.all.reduce((ms, { record }) => Math.min(ms, record.retryAtMs ?? ms), Infinity);
   }
 }
 

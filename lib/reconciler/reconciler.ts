@@ -220,13 +220,9 @@ export class Reconciler {
   async #firstRenewals(signal: AbortSignal): Promise<void> {
     using deadline = new Deadline(undefined, signal);
     const sleep = this.#context.clock.sleep(FIRST_RENEWALS_MS, deadline);
-    try {
-      await Promise.race([sleep, this.#renewals.idle()]);
-      await Promise.race([sleep, this.#deliveries.idle()]);
-    } finally {
-      deadline.abort();
-      await sleep.catch(() => {});
-    }
+    const idle = this.#renewals.idle().then(() => this.#deliveries.idle());
+    await Promise.race([sleep.catch(() => {}), idle]); // rejects only when aborted
+    deadline.abort();
     signal.throwIfAborted();
   }
 
@@ -281,12 +277,7 @@ export function reportViewChanges(before: NodeView, after: NodeView, observer: O
 }
 
 /** States in which a mount keeps the credential that nydusd has. */
-const UNDELIVERABLE: readonly DeliveryState[] = [
-  "refused",
-  "unsupported",
-  "file-only",
-  "withheld",
-];
+const UNDELIVERABLE: readonly string[] = ["refused", "unsupported", "file-only", "withheld"];
 
 /** Returns the status of a daemon and its mounts. */
 function daemonStatus(daemon: Daemon, context: ReconcilerContext, nowMs: number): DaemonStatus {

@@ -55,23 +55,19 @@ export class Renewals {
     for (const entry of entries) {
       if (this.#stop.signal.aborted) return;
       const key = subjectKey(entry.image);
-      if (!this.#inFlight.has(key)) this.#run(key, entry, cause);
+      if (!this.#inFlight.has(key)) this.#inFlight.set(key, this.#run(key, entry, cause));
       else if (cause.recheck || cause.refused || cause.forced) {
         this.#pending.set(key, { ...this.#pending.get(key), ...cause });
       }
     }
   }
 
-  #run(key: string, entry: StoreEntry, cause: RenewalCause): void {
-    const work = this.#semaphore.run(() => this.#renew(key, cause))
-      .catch(() => {}) // only aborted
-      .finally(() => {
-        this.#inFlight.delete(key);
-        const pending = this.#pending.get(key);
-        if (this.#pending.delete(key) && pending !== undefined) this.start([entry], pending);
-        if (!this.#stop.signal.aborted) this.#onCompleted(key);
-      });
-    this.#inFlight.set(key, work);
+  async #run(key: string, entry: StoreEntry, cause: RenewalCause): Promise<void> {
+    await this.#semaphore.run(() => this.#renew(key, cause)).catch(() => {}); // only aborted
+    this.#inFlight.delete(key);
+    const pending = this.#pending.get(key);
+    if (this.#pending.delete(key) && pending !== undefined) this.start([entry], pending);
+    if (!this.#stop.signal.aborted) this.#onCompleted(key);
   }
 
   /** Renews all entries, or those of one image, because a source changed. */
@@ -118,10 +114,9 @@ export class Renewals {
     if (entry === undefined || signal.aborted) return;
     const cause = causeFor(initialCause, entry);
     if (cause === undefined) return;
-    const requestedAtMs = clock.wallMs();
     const inUse = candidateInUse(this.#context, entry);
     const request = defined({
-      ...requestFor(entry, cause, store, requestedAtMs),
+      ...requestFor(entry, cause, store, clock.wallMs()),
       inUse: inUse && credentialFingerprint(inUse.candidate.credential),
     });
     /** Fingerprints of the credentials that turn out to be refused. */
@@ -134,7 +129,6 @@ export class Renewals {
           return stages().resolver.resolve(changed, { renewal: true, all, signal });
         },
         readsRefused: cause.refused !== undefined,
-        requestedAtMs,
         signal,
       });
       this.#store(entry, attempts, decision);

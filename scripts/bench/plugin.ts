@@ -83,6 +83,9 @@ export function kubeletWith(
     random: systemRandom,
     observer,
     signal: new AbortController().signal,
+    accounts: () => {
+      throw new Error("no plugin has tokenAttributes");
+    },
   });
 }
 

@@ -10,7 +10,6 @@ import {
   type FileSystem,
   formatProblem,
   type ImageTarget,
-  type PodAccounts,
   type ProviderNote,
   type ProviderOutcome,
   safeMessageOf,
@@ -18,9 +17,13 @@ import {
   tryParseImageTarget,
   type ValidAccounts,
 } from "../../model/mod.ts";
-import { Plugin, type PluginEnvironment, type PluginOutcome } from "./plugin.ts";
+import {
+  Plugin,
+  type PluginEnvironment,
+  type PluginOutcome,
+  ServiceAccountPlugin,
+} from "./plugin.ts";
 import { openProviderConfig, type PluginDefinition } from "./provider_config.ts";
-import { ServiceAccountPlugin } from "./service_account_plugin.ts";
 
 /** Dependencies and settings of {@linkcode KubeletProvider}. */
 export interface KubeletProviderOptions extends Omit<PluginEnvironment, "semaphore"> {
@@ -29,8 +32,6 @@ export interface KubeletProviderOptions extends Omit<PluginEnvironment, "semapho
   readonly files: FileSystem;
   /** Limit of concurrent executions over all plugins. */
   readonly maxParallel: number;
-  /** For plugins with `tokenAttributes`; called on their first request. */
-  readonly accounts?: () => PodAccounts;
   /** Bounds each plugin. @default no bound but the plugin's own timeout */
   readonly deadline?: AnswerDeadline;
   /**
@@ -130,15 +131,10 @@ export class KubeletProvider implements CredentialProvider {
   }
 
   #newPlugin(definition: PluginDefinition, before?: Plugin): Plugin {
-    return definition.tokenAttributes === undefined
+    const { tokenAttributes } = definition;
+    return tokenAttributes === undefined
       ? new Plugin(definition, this.#environment, before)
-      : new ServiceAccountPlugin(
-        definition,
-        definition.tokenAttributes,
-        this.#environment,
-        this.#options.accounts,
-        before,
-      );
+      : new ServiceAccountPlugin({ ...definition, tokenAttributes }, this.#environment, before);
   }
 
   async #reload(): Promise<ReloadOutcome> {

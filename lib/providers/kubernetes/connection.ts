@@ -125,42 +125,32 @@ export class ConnectionResolver {
   }
 
   async #authenticate(config: ClientConfig): Promise<AuthenticatedConnection> {
-    const { auth } = config;
+    const { server, skipVerify, serverName, proxyUrl } = config;
     const caPem = await this.#pem(config.ca);
-    let token = auth.kind === "token" ? auth.token : undefined;
-    let certPem = await this.#pem(config.cert);
-    let keyPem = await this.#pem(config.key);
-    if (auth.kind === "token-file") token = new Secret(await this.#requiredText(auth.path));
-    if (auth.kind === "exec") {
-      this.#exec ??= new ExecAuthenticator(auth.exec, this.#options);
-      const credential = await this.#exec.get(clusterInfo(config, caPem));
-      token = credential.token;
-      certPem = credential.certPem;
-      keyPem = credential.keyPem?.reveal();
+    const { token, certPem, keyPem } = await this.#credential(config, caPem);
+    const secrets = [proxyUrl?.reveal(), keyPem?.reveal()];
+    const key = JSON.stringify([server, skipVerify, serverName, caPem, certPem, ...secrets]);
+    if (this.#connection?.key !== key) {
+      const more = defined({ serverName, proxyUrl, caPem, certPem, keyPem });
+      this.#connection = { key, connection: { server, skipVerify, ...more } };
     }
-    return { connection: this.#connect(config, caPem, certPem, keyPem), ...defined({ token }) };
+    return { connection: this.#connection.connection, ...defined({ token }) };
   }
 
-  #connect(
-    { server, skipVerify, serverName, proxyUrl }: ClientConfig,
-    caPem: string | undefined,
-    certPem: string | undefined,
-    keyPem: string | undefined,
-  ): KubeConnection {
-    const parts = [server, skipVerify, serverName, proxyUrl?.reveal(), caPem, certPem, keyPem];
-    const key = JSON.stringify(parts);
-    if (this.#connection?.key === key) return this.#connection.connection;
-    const connection: KubeConnection = {
-      server,
-      skipVerify,
-      ...defined({ serverName, proxyUrl, caPem }),
-      ...(certPem !== undefined && keyPem !== undefined && {
-        certPem,
-        keyPem: new Secret(keyPem),
-      }),
-    };
-    this.#connection = { key, connection };
-    return connection;
+  async #credential(config: ClientConfig, caPem: string | undefined): Promise<ExecCredential> {
+    const { auth } = config;
+    if (auth.kind === "exec") {
+      this.#exec ??= new ExecAuthenticator(auth.exec, this.#options);
+      return await this.#exec.get(clusterInfo(config, caPem));
+    }
+    const certPem = await this.#pem(config.cert);
+    const keyPem = await this.#pem(config.key);
+    const token = auth.kind === "token-file"
+      ? new Secret(await this.#requiredText(auth.path))
+      : auth.kind === "token"
+      ? auth.token
+      : undefined;
+    return defined({ token, certPem, keyPem: keyPem === undefined ? keyPem : new Secret(keyPem) });
   }
 
   async #pem(source: PemSource | undefined): Promise<string | undefined> {

@@ -9,14 +9,12 @@ export interface InformerContext {
   readonly random: Random;
 }
 
-/** Reduces objects to what the cache stores (`TransformFunc` in client-go). */
-export interface Transform<T> {
-  readonly transform: (object: Fields) => T;
-  readonly isEqual: (a: T, b: T) => boolean;
-}
-
 /** Selects the objects of an informer and how they are read. */
-export interface InformerOptions<T> extends InformerContext, Transform<T> {
+export interface InformerOptions<T> extends InformerContext {
+  /** Reduces objects to what the cache stores (`TransformFunc` in client-go). */
+  readonly transform: (object: Fields) => T;
+  /** Whether an object has not changed. @default equal as JSON */
+  readonly isEqual?: (a: T, b: T) => boolean;
   readonly resource: KubeCallSpec["resource"];
   /** Undefined: all namespaces. */
   readonly namespace?: string;
@@ -123,18 +121,11 @@ export class Informer<T> {
   /** Runs until aborted. */
   async run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     while (!signal.aborted) {
-      const cycle = new AbortController();
-      const abort = () => cycle.abort();
-      this.#cycle = cycle;
-      signal.addEventListener("abort", abort);
-      try {
-        const delayMs = await this.#listAndWatch(cycle.signal);
-        await this.#options.clock.sleep(delayMs, cycle);
-      } catch {
-        // Aborted, either to list again or to stop.
-      } finally {
-        signal.removeEventListener("abort", abort);
-      }
+      this.#cycle = new AbortController();
+      const cycle = AbortSignal.any([signal, this.#cycle.signal]);
+      // Rejects when it is aborted, either to list again or to stop, or when `changed` throws.
+      const delayMs = await this.#listAndWatch(cycle).catch(() => MAX_BACKOFF_MS);
+      await this.#options.clock.sleep(delayMs, { signal: cycle }).catch(() => {});
     }
     this.#isStopped = true;
     this.#listAttempt.resolve();
@@ -230,7 +221,7 @@ export class Informer<T> {
 
   /** Returns the key of an object, and its cached item if it has not changed. */
   #itemOf(object: Fields): [string, T] {
-    const { transform, isEqual } = this.#options;
+    const { transform, isEqual = isEqualJson } = this.#options;
     const key = keyOf(object);
     const before = this.#items.get(key);
     const item = transform(object);
@@ -359,6 +350,10 @@ export class ObjectCache<T> {
     this.#objects.set(key, { informer, stop, isWatched, refreshedMs: -Infinity });
     void informer.run(stop);
   }
+}
+
+function isEqualJson(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 /** Returns the metadata of an object or list. */

@@ -1,3 +1,4 @@
+import { type Fields, isFields } from "../../formats/mod.ts";
 import {
   type AccountProblem,
   type AccountResult,
@@ -10,7 +11,6 @@ import {
   Secret,
   type TokenResult,
 } from "../../model/mod.ts";
-import { type Fields, isFields } from "../../formats/mod.ts";
 import {
   Informer,
   type InformerContext,
@@ -18,7 +18,6 @@ import {
   metadataOf,
   ObjectCache,
   stringOf,
-  type Transform,
 } from "./informer.ts";
 
 /** The relevant fields of a pod. */
@@ -87,26 +86,19 @@ function objectsOf(value: unknown): Fields[] {
   return Array.isArray(value) ? value.filter(isFields) : [];
 }
 
-const isEqual = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
-
-const POD: Transform<NodePod> = { transform: readPod, isEqual };
-
-const SERVICE_ACCOUNT: Transform<KubeServiceAccount> = {
-  transform(object) {
-    const metadata = metadataOf(object);
-    const annotations = isFields(metadata["annotations"]) ? metadata["annotations"] : {};
-    return {
-      uid: stringOf(metadata["uid"]),
-      pullSecrets: pullSecretsOf(object),
-      annotations: Object.fromEntries(
-        Object.entries(annotations).flatMap(([key, value]) =>
-          typeof value === "string" ? [[key, value]] : []
-        ),
+function readServiceAccount(object: Fields): KubeServiceAccount {
+  const metadata = metadataOf(object);
+  const annotations = isFields(metadata["annotations"]) ? metadata["annotations"] : {};
+  return {
+    uid: stringOf(metadata["uid"]),
+    pullSecrets: pullSecretsOf(object),
+    annotations: Object.fromEntries(
+      Object.entries(annotations).flatMap(([key, value]) =>
+        typeof value === "string" ? [[key, value]] : []
       ),
-    };
-  },
-  isEqual,
-};
+    ),
+  };
+}
 
 /** Dependencies of {@linkcode NodePods}. */
 export interface NodePodsOptions extends InformerContext {
@@ -133,11 +125,15 @@ export class NodePods implements PodAccounts {
     this.#options = options;
     this.#startedMs = options.clock.monotonicMs();
     const changed = () => this.#changed();
-    const resource = "serviceaccounts";
-    this.serviceAccounts = new ObjectCache({ ...options, ...SERVICE_ACCOUNT, resource, changed });
+    this.serviceAccounts = new ObjectCache({
+      ...options,
+      transform: readServiceAccount,
+      resource: "serviceaccounts",
+      changed,
+    });
     this.#pods = new Informer({
       ...options,
-      ...POD,
+      transform: readPod,
       resource: "pods",
       fieldSelector: `spec.nodeName=${options.nodeName}`,
       changed,

@@ -72,8 +72,6 @@ type EntryResult =
     readonly kind: "entry";
     readonly entry: CacheEntry;
     readonly reason: "found" | "found-in-cache" | "shared-execution";
-    /** Warnings of a new response that were not reported before. */
-    readonly warnings: readonly string[];
   }
   | ProgramFailure & {
     /** Wall time before which the program is not executed again. */
@@ -137,19 +135,19 @@ export class CachedProgram {
     const { name: subject, kind } = this.#options;
     const result = await this.#getEntry(request, target, execute);
     if (result.kind === "failed") return failedOutcome(this.#options, result);
-    const { entry, reason, warnings } = result;
+    const { entry, reason } = result;
     const { candidates, anonymous } = matchEntry(entry, target);
     const none = kind === "helper"
       ? "helper-no-credential"
       : entry.auths === undefined
       ? "plugin-no-credential"
       : "no-pattern-matched";
-    const detail = warnings.join("; ") || undefined;
+    const detail = entry.warnings.join("; ") || undefined;
     const outcomeReason = candidates.length > 0 ? reason : anonymous ?? none;
     return { ...noCredential(subject, outcomeReason, detail), candidates };
   }
 
-  /** Returns the response for an image from the cache or an execution. Never rejects. */
+  /** Returns the response for an image from the cache or an execution. */
   async #getEntry(
     request: CredentialRequest,
     target: ImageTarget | undefined,
@@ -166,7 +164,7 @@ export class CachedProgram {
       if (running === undefined) {
         const isForced = this.#isForced(request);
         const newest = request.refused && !isForced ? this.#newest(image) : undefined;
-        if (newest !== undefined) return cachedResult(newest);
+        if (newest !== undefined) return { kind: "entry", entry: newest, reason: "found-in-cache" };
         // A failure before the refusal does not delay a forced execution.
         const forced = isForced ? { ...request, forcedAtMs: clock.monotonicMs() } : request;
         return await this.#start(forced, fromCache, execute);
@@ -177,7 +175,7 @@ export class CachedProgram {
       if (
         this.#cachedFor(image).includes(entry) && isNewEnough(entry.fetchedAtMs, request, clock)
       ) {
-        return { ...result, reason: "shared-execution", warnings: [] };
+        return { ...result, reason: "shared-execution" };
       }
     }
   }
@@ -191,7 +189,8 @@ export class CachedProgram {
     const isShared = ({ execution }: CacheEntry) => execution > executionsBefore;
     const entry = this.#cachedFor(request.image)
       .find((entry) => isShared(entry) || this.#isUsable(entry, request, target));
-    return entry && cachedResult(entry, isShared(entry) ? "shared-execution" : "found-in-cache");
+    const reason = entry && isShared(entry) ? "shared-execution" : "found-in-cache";
+    return entry && { kind: "entry", entry, reason };
   }
 
   /** Returns the responses for an image: by image, by registry, then the global one. */
@@ -269,13 +268,7 @@ export class CachedProgram {
       // that serves this request.
       return this.#backingOff(key, request) ?? fromCache() ??
         await this.#execute(key, execution, request, execute);
-    })
-      .catch((): EntryResult => ({
-        kind: "failed",
-        reason: "internal-error",
-        detail: "its response could not be processed",
-      }))
-      .finally(() => keys.forEach((key) => this.#running.delete(key)));
+    }).finally(() => keys.forEach((key) => this.#running.delete(key)));
     for (const key of keys) this.#running.set(key, result);
     return await result;
   }
@@ -316,7 +309,7 @@ export class CachedProgram {
     const { cacheKeyType } = result.response;
     this.#backoff.succeeded(key);
     this.#cacheKeyType = cacheKeyType;
-    const { entry, warnings } = toCacheEntry(this.#options, result.response, {
+    const entry = toCacheEntry(this.#options, result.response, {
       execution,
       fetchedAtMs,
       respondedAtMs: clock.wallMs(),
@@ -324,26 +317,16 @@ export class CachedProgram {
       ...defined({ requestedUntilMs: validUntilMs }),
     });
     setNewest(this.#responses, cacheKey(cacheKeyType, image), entry, MAX_ENTRIES);
-    return { kind: "entry", entry, reason: "found", warnings: this.#reportOnce(warnings) };
+    for (const warning of entry.warnings) this.#reportOnce(warning);
+    return { kind: "entry", entry, reason: "found" };
   }
 
-  /** Reports the warnings that were not reported before, and returns them. */
-  #reportOnce(warnings: readonly string[]): readonly string[] {
-    const unreported = warnings.filter((warning) => !this.#reportedWarnings.has(warning));
-    for (const warning of unreported) {
-      this.#reportedWarnings.add(warning);
-      const text = `${labelOf(this.#options)}: ${warning}`;
-      this.#options.observer.notify({ kind: "warning", code: "plugin-response", text });
-    }
-    return unreported;
+  #reportOnce(warning: string): void {
+    if (this.#reportedWarnings.has(warning)) return;
+    this.#reportedWarnings.add(warning);
+    const text = `${labelOf(this.#options)}: ${warning}`;
+    this.#options.observer.notify({ kind: "warning", code: "plugin-response", text });
   }
-}
-
-function cachedResult(
-  entry: CacheEntry,
-  reason: "found-in-cache" | "shared-execution" = "found-in-cache",
-): EntryResult {
-  return { kind: "entry", entry, reason, warnings: [] };
 }
 
 /** Credential of a cached response for the images that match a pattern. */
@@ -374,6 +357,8 @@ export interface CacheEntry extends ExecutionRecord {
   readonly cacheMs: number;
   /** Most specific pattern first; undefined if there is no credential for the cache key. */
   readonly auths?: readonly CachedAuth[];
+  /** They do not quote the response. */
+  readonly warnings: readonly string[];
 }
 
 /** A shorter `cacheDuration` means "do not cache" and is no hint when to refresh the credential. */
@@ -396,20 +381,20 @@ export function cacheKeys(image: ImageReference): readonly string[] {
 }
 
 /**
- * Converts a response to a cache entry, and returns warnings that do not quote it. Patterns that do
- * not parse match no image. A helper's response is for all images of its registry.
+ * Converts a response to a cache entry. Patterns that do not parse match no image. A helper's
+ * response is for all images of its registry.
  */
 export function toCacheEntry(
   { name, kind }: { readonly name: string; readonly kind: "plugin" | "helper" },
   { auth, cacheDurationMs }: ProgramResponse,
   record: ExecutionRecord,
-): { readonly entry: CacheEntry; readonly warnings: readonly string[] } {
+): CacheEntry {
   const warnings = new Set<string>();
   const { fetchedAtMs } = record;
   const isPlugin = kind === "plugin";
   const isCacheable = cacheDurationMs >= MIN_CACHE_DURATION_MS;
   const cacheMs = isCacheable ? cacheDurationMs : SHARED_EXECUTION_MS;
-  if (auth === undefined) return { entry: { ...record, cacheMs }, warnings: [] };
+  if (auth === undefined) return { ...record, cacheMs, warnings: [] };
   if (!isCacheable) {
     warnings.add(
       `cacheDuration is below 1s: a response is shared by requests within ${SHARED_EXECUTION_MS} ms`,
@@ -439,7 +424,7 @@ export function toCacheEntry(
     return [defined({ pattern, username, candidate })];
   });
   auths.sort((a, b) => comparePatterns(a.pattern?.text ?? "", b.pattern?.text ?? ""));
-  return { entry: { ...record, cacheMs, auths }, warnings: [...warnings] };
+  return { ...record, cacheMs, auths, warnings: [...warnings] };
 }
 
 /** What a cached response contains for an image. */

@@ -92,8 +92,8 @@ Deno.test("serveByteProxy: buffers at most one chunk when a peer does not read",
     const { client, server } = await connect();
     for (const [from, to] of [[client, server], [server, client]] as const) {
       const passed = () => {
-        const { bytesFromClients, bytesFromServer } = criProxy.counts();
-        return from === client ? bytesFromClients : bytesFromServer;
+        const { bytesToRuntime, bytesToClients } = criProxy.counts();
+        return from === client ? bytesToRuntime : bytesToClients;
       };
       const sending = writeAll(from, sent).then(() => from.closeWrite());
       let before = -1;

@@ -116,7 +116,6 @@ class Stage {
         return Promise.resolve(results.shift() ?? resolution([]));
       },
       readsRefused,
-      requestedAtMs: 0,
     });
     return decision;
   }

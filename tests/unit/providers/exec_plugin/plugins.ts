@@ -1,3 +1,4 @@
+import { fail } from "node:assert/strict";
 import {
   type CredentialRequest,
   parseImageReference,
@@ -89,6 +90,7 @@ export function kubelet(
     random: new FakeRandom(),
     observer,
     signal: new AbortController().signal,
+    accounts: () => fail("no plugin has tokenAttributes"),
   };
   const provider = new KubeletProvider(settings);
   return { provider, clock, observer, files, runner, settings };

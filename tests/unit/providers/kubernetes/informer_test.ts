@@ -37,7 +37,6 @@ class Stage implements Disposable {
       random: { next: () => 0.5 },
       resource: "secrets",
       transform: ({ text }) => ({ text: String(text) }),
-      isEqual: (a, b) => a.text === b.text,
       changed: () => void this.changes++,
       ...options,
     });
@@ -94,6 +93,17 @@ Deno.test("Informer: lists from the server's cache, then watches from the resour
   equal(stage.query.get("resourceVersion"), "10");
   equal(stage.query.get("allowWatchBookmarks"), "true");
   deepEqual([stage.informer.hasSynced, stage.failure, stage.changes], [true, undefined, 1]);
+});
+
+Deno.test("Informer: pauses before the next list when the listener throws", async () => {
+  const changed = () => {
+    throw new Error("listener");
+  };
+  using stage = new Stage({ changed });
+  await stage.start();
+  equal(stage.http.requests.length, 1);
+  await stage.clock.advance(30_000);
+  equal(stage.http.requests.length, 3, "lists and watches");
 });
 
 Deno.test("Informer: applies events, and notifies only when an object changes", async () => {

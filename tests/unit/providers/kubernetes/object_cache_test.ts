@@ -13,7 +13,6 @@ function stage() {
   const objects = new ObjectCache({
     ...context,
     transform: () => "object",
-    isEqual: () => true,
     resource: "secrets",
     changed: () => {},
   });
