@@ -6,6 +6,16 @@ export function isFields(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** Parses a JSON object. Returns undefined for any other text. */
+export function parseFields(text: string): Fields | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isFields(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Folds letter case like Go's `encoding/json`: a long s becomes s, the Kelvin sign k. */
 function folded(name: string): string {
   return name.replaceAll("\u017f", "s").toLowerCase();

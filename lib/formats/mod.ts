@@ -5,5 +5,12 @@
  * @module
  */
 export { ConfigObject, ConfigReport } from "./config_object.ts";
-export { type Fields, firstJsonValue, goField, isFields, unknownFields } from "./go_json.ts";
+export {
+  type Fields,
+  firstJsonValue,
+  goField,
+  isFields,
+  parseFields,
+  unknownFields,
+} from "./go_json.ts";
 export { goString, readGoYaml } from "./go_yaml.ts";

@@ -47,6 +47,8 @@ const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
   tmux: "tmux",
   readelf: "binutils",
   "qemu-aarch64-static": "qemu-user-static",
+  "qemu-system-x86_64": "qemu-system-x86",
+  busybox: "busybox-static",
 };
 
 /** Installs missing packages as root; each check verifies its own requirements. */
@@ -329,6 +331,15 @@ unshare --user --map-root-user --mount --net --pid --fork bash -c '
     >/proc/sys/fs/binfmt_misc/register
   exec "$DEMO" demo --output json'`;
 
+/** Tests the service on a kernel of its own, in an emulated machine. */
+const GUEST = `${NEEDS_NAMESPACES}
+${needs("qemu-system-x86_64", "busybox", "mke2fs", "apt-get")}
+${WITH_BINARY}
+package=$(apt-cache depends linux-image-cloud-amd64 | sed -n "s/.*Depends: //p")
+(cd "$WORK" && apt-get download -qq "$package" && dpkg -x linux-image-*.deb kernel) ||
+  { echo "no kernel package"; exit 77; }
+NYDUS_TEST_KERNEL="$WORK/kernel" "$DENO_BIN" test -A --no-check tests/programs/guest_test.ts`;
+
 /** The long checks of `deno task nightly`. */
 export const NIGHTLY: readonly Check[] = [
   check(PACKAGES, "wait-1", 10, INSTALL),
@@ -350,6 +361,7 @@ export const NIGHTLY: readonly Check[] = [
       "mutate --packages model,credentials,reconciler,delivery,discovery,providers,verification,cri,platform,config,api --count 300 --seed 1",
     ),
   ),
+  check("service on its own kernel", "cpu", 25, GUEST, { ...beside, optional: true }),
   check("demo on emulated aarch64", "cpu", 15, EMULATED_DEMO, installed),
   check(
     "the kubelet's plugin code",

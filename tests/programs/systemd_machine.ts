@@ -12,7 +12,7 @@ const REPOSITORY = new URL("../..", import.meta.url).pathname.replace(/\/$/, "")
 const SOURCES = "/src";
 const SNAPSHOTTER_ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.nydus";
 /** Outside the repository: all checkouts share it. */
-const TREE = Deno.env.get("NYDUS_AUTH_AGENT_SYSTEMD_TREE") ??
+export const TREE = Deno.env.get("NYDUS_AUTH_AGENT_SYSTEMD_TREE") ??
   join(Deno.env.get("HOME") ?? "/root", ".cache/nydus-auth-agent/systemd-bookworm-rpm");
 const PACKAGES = "systemd,systemd-sysv,dbus,procps,rpm";
 const BOOT_MS = 120_000;
@@ -50,7 +50,7 @@ async function runOnHost(command: string, ...args: readonly string[]): Promise<E
   return { code, out: text(stdout), err: text(stderr) };
 }
 
-async function buildTree(): Promise<void> {
+export async function buildTree(): Promise<void> {
   if (await exists(join(TREE, "usr/bin/systemctl"))) return;
   const building = `${TREE}.${crypto.randomUUID().slice(0, 8)}`;
   await Deno.mkdir(building, { recursive: true });

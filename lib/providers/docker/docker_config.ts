@@ -103,13 +103,8 @@ function decodeAuth(key: string, encoded: string) {
     throw invalid(`auths.${key}.auth is not base64`);
   }
   const bytes = Uint8Array.fromBase64(packed);
-  let undecodable = false;
-  try {
-    new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    undecodable = true;
-  }
   const pair = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  const undecodable = new TextEncoder().encode(pair).toBase64() !== bytes.toBase64();
   const colon = pair.indexOf(":");
   if (colon < 0) throw invalid(`auths.${key}.auth has no colon`);
   if (colon === 0) throw invalid(`auths.${key}.auth has no username`);
@@ -140,9 +135,11 @@ export function findAuth(
 }
 
 function hostOf(key: string): string {
-  const bare = key.replace(/^https?:\/\//, "");
-  const slash = bare.indexOf("/");
-  return slash < 0 ? bare : bare.slice(0, slash);
+  return withoutScheme(key).replace(/\/.*$/s, "");
+}
+
+function withoutScheme(key: string): string {
+  return key.replace(/^https?:\/\//, "");
 }
 
 /** Returns the registry's own helper, otherwise `credsStore`; empty if there is neither. */
@@ -202,10 +199,8 @@ export function patternOfKey(key: string): ImagePattern | undefined {
  * start of the path. The aliases of Docker Hub become `docker.io`.
  */
 export function registryOfKey(key: string): string {
-  const bare = key.replace(/^https?:\/\//, "");
-  const slash = bare.indexOf("/");
-  const host = slash < 0 ? bare : bare.slice(0, slash);
-  const path = slash < 0 ? "" : bare.slice(slash).replace(/^\/v[12](?=\/|$)/, "");
+  const host = hostOf(key);
+  const path = withoutScheme(key).slice(host.length).replace(/^\/v[12](?=\/|$)/, "");
   const registry = isDockerHub(host) || host === "registry.hub.docker.com" ? "docker.io" : host;
   return path === "/" ? registry : `${registry}${path}`;
 }

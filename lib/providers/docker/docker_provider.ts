@@ -68,19 +68,13 @@ export class DockerProvider implements CredentialProvider {
       if (loaded === undefined) return { kind: "failed", reason, detail, notes };
       notes.push({ subject: path, reason, detail: `${detail}; the last valid one is used` });
     }
-    if (loaded === undefined) {
-      const reason = "no-config-file";
-      return { kind: "none", reason, notes: [...notes, { subject: path, reason }] };
-    }
-    const fromFile = (notes: readonly ProviderNote[]) =>
-      fromAuths({ path, ...loaded }, request, notes);
+    if (loaded === undefined) return none({ subject: path, reason: "no-config-file" }, notes);
     const helper = helperFor(loaded.config, request.image.registry);
-    if (helper === "") return fromFile(notes);
-    const outcome = await this.#fromHelper(helper, request, notes);
-    if (outcome.kind !== "none") return outcome;
+    const outcome = helper === "" ? undefined : await this.#fromHelper(helper, request, notes);
+    if (outcome !== undefined && outcome.kind !== "none") return outcome;
     // The file may still have an entry from a login before the helper was configured.
-    const fallback = fromFile(outcome.notes);
-    return fallback.kind === "none" ? { ...outcome, notes: fallback.notes } : fallback;
+    const fromFile = fromAuths({ path, ...loaded }, request, notes);
+    return fromFile.kind === "none" ? outcome ?? fromFile : fromFile;
   }
 
   /** Reads the file. Returns the problem of a file that cannot be used. */
@@ -108,12 +102,12 @@ export class DockerProvider implements CredentialProvider {
   async #fromHelper(
     name: string,
     request: CredentialRequest,
-    before: readonly ProviderNote[],
+    notes: ProviderNote[],
   ): Promise<ProviderOutcome> {
     const server = dockerServer(request.image.registry);
     const outcome = await this.#options.helpers.get(name, server, request);
     const { note, candidates: [first, ...rest], failure } = outcome;
-    const notes = [...before, note];
+    notes.push(note);
     const { reason } = note;
     if (first !== undefined) return { kind: "found", reason, candidates: [first, ...rest], notes };
     return failure === undefined
@@ -122,27 +116,27 @@ export class DockerProvider implements CredentialProvider {
   }
 }
 
-/** A configuration and the path of its file. */
-type ConfigFile = LoadedConfig & { readonly path: string };
+/** Returns the outcome without a credential, and adds the note with its reason. */
+function none(note: ProviderNote, notes: ProviderNote[]): ProviderOutcome {
+  notes.push(note);
+  return { kind: "none", reason: note.reason, notes };
+}
 
 function fromAuths(
-  { path, config, readAtMs }: ConfigFile,
+  { path, config, readAtMs }: LoadedConfig & { readonly path: string },
   { image }: CredentialRequest,
-  before: readonly ProviderNote[],
+  notes: ProviderNote[],
 ): ProviderOutcome {
   const entry = findAuth(config, image.registry);
-  if (entry === undefined) {
-    const reason = "no-entry-for-registry";
-    return { kind: "none", reason, notes: [...before, ...noEntryNotes(path, config, image)] };
-  }
+  if (entry === undefined) return none(noEntryNote(path, config, image), notes);
   const { key, auth } = entry;
   const subject = `auths.${key}`;
   if (auth.undecodable) {
     const detail = `${path}: ${subject}.auth is not UTF-8 text`;
     const reason = "invalid-entry";
-    return { kind: "failed", reason, detail, notes: [...before, { subject, reason, detail }] };
+    notes.push({ subject, reason, detail });
+    return { kind: "failed", reason, detail, notes };
   }
-  const notes = [...before];
   const candidate = (key: string) => (credential: Credential): Candidate => {
     const { expiresAtMs, warning } = tokenExpiryOf(credential, readAtMs);
     if (warning !== undefined) {
@@ -160,7 +154,7 @@ function fromAuths(
   const [first, ...rest] = credentialsOf(auth).map(candidate(key));
   if (first === undefined) {
     const reason = auth.username === "" ? "anonymous-entry" : "incomplete-entry";
-    return { kind: "none", reason, notes: [...notes, { subject, reason }] };
+    return none({ subject, reason }, notes);
   }
   const others = otherEntries(config, image, key)
     .flatMap(({ key, credentials }) => credentials.map(candidate(key)));
@@ -183,15 +177,14 @@ function otherEntries({ auths }: DockerConfig, { text }: ImageReference, used: s
     .filter(({ key }) => key !== used);
 }
 
-function noEntryNotes(
+function noEntryNote(
   path: string,
   config: DockerConfig,
   { registry }: ImageReference,
-): readonly ProviderNote[] {
-  const reason = "no-entry-for-registry";
+): ProviderNote {
   const names = [...config.auths.keys(), ...config.credHelpers.keys()];
   const found = names.length === 0 ? "it has no entries" : `it has entries for ${joinNames(names)}`;
   // Some users copy the host of Docker Hub from elsewhere.
   const detail = registry === "docker.io" ? `${found}; Docker Hub's is ${DOCKER_HUB_KEY}` : found;
-  return [{ subject: path, reason, detail }];
+  return { subject: path, reason: "no-entry-for-registry", detail };
 }

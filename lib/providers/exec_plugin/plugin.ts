@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import { goField, isFields } from "../../formats/mod.ts";
+import { goField, isFields, parseFields } from "../../formats/mod.ts";
 import {
   type AccountProblem,
   type AccountResult,
@@ -451,13 +451,8 @@ export function pluginRequest(
  * that the plugin has no credential for the image.
  */
 export function readPluginResponse(stdout: string, defaultCacheDurationMs: number): ProgramResult {
-  let body: unknown;
-  try {
-    body = JSON.parse(stdout);
-  } catch {
-    return invalid("the response is not a single JSON value");
-  }
-  if (!isFields(body)) return invalid("the response is not a JSON object");
+  const body = parseFields(stdout);
+  if (body === undefined) return invalid("the response is not a single JSON object");
   if (goField(body, "apiVersion") !== PLUGIN_API_VERSION) {
     return invalid(`apiVersion of the response is not ${PLUGIN_API_VERSION}`);
   }

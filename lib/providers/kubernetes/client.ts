@@ -1,3 +1,4 @@
+import { type Fields, parseFields } from "../../formats/mod.ts";
 import {
   type CallOptions,
   defined,
@@ -7,11 +8,9 @@ import {
   type KubeHttpRequest,
   type KubeHttpResponse,
   type KubeStreamEnd,
-  type ReasonCode,
   Secret,
 } from "../../model/mod.ts";
-import { type Fields, isFields } from "../../formats/mod.ts";
-import type { AuthenticatedConnection, ConnectionResolver } from "./connection.ts";
+import type { AuthenticatedConnection, ConnectionResolver, KubeFailure } from "./connection.ts";
 
 /** One call to the core API, in terms of RBAC. */
 export interface KubeCallSpec {
@@ -23,16 +22,6 @@ export interface KubeCallSpec {
   readonly name?: string;
   readonly query?: Readonly<Record<string, string>>;
   readonly body?: unknown;
-}
-
-/** The failure of a call. */
-export interface KubeFailure {
-  readonly reason: ReasonCode;
-  /** For the user. Contains nothing that was sent or received. */
-  readonly detail: string;
-  /** HTTP status, if the API server responded. */
-  readonly status?: number;
-  readonly retryAfterMs?: number;
 }
 
 /** An object or list, or a failure. */
@@ -66,7 +55,7 @@ export class KubeClient {
     if (response.kind !== "answered" || response.status > 299) {
       return { kind: "failed", failure: failureOf(spec, response) };
     }
-    const value = parse(response.body);
+    const value = parseFields(response.body.reveal());
     if (value !== undefined) return { kind: "ok", value };
     const detail = "the response of the API server is not an object";
     return { kind: "failed", failure: { reason: "source-unreachable", detail } };
@@ -81,7 +70,8 @@ export class KubeClient {
     const lines = {
       started: () => handler.started(),
       line(text: string) {
-        const value = parse(new Secret(text));
+        // A truncated event is no object.
+        const value = parseFields(text);
         if (value !== undefined) handler.event(value);
       },
     };
@@ -101,10 +91,7 @@ export class KubeClient {
   ): Promise<T | Failed> {
     for (let attempt = 1;; attempt++) {
       const resolved = await this.#connections.resolve();
-      if (resolved.kind === "failed") {
-        const { reason, detail } = resolved;
-        return { kind: "failed", failure: { reason, detail } };
-      }
+      if (resolved.kind === "failed") return resolved;
       const response = await send(resolved.connection);
       if (response.kind !== "answered" || response.status !== 401) return response;
       this.#connections.invalidate();
@@ -143,16 +130,6 @@ function requestOf(
     timeoutMs: TIMEOUT_MS,
     maxBytes: MAX_RESPONSE_BYTES,
   };
-}
-
-/** Returns undefined for anything but an object: a truncated event, a gateway's HTML page. */
-function parse(text: Secret): Fields | undefined {
-  try {
-    const value: unknown = JSON.parse(text.reveal());
-    return isFields(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 function failureOf(spec: KubeCallSpec, response: KubeHttpResponse | KubeHttpFailure): KubeFailure {

@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import { type Fields, isFields } from "../../formats/mod.ts";
+import { type Fields, isFields, parseFields } from "../../formats/mod.ts";
 import {
   AgentError,
   Backoff,
@@ -36,10 +36,20 @@ export interface AuthenticatedConnection {
   readonly token?: Secret;
 }
 
+/** Why the API server returned no result. */
+export interface KubeFailure {
+  readonly reason: ReasonCode;
+  /** For the user. Contains nothing that was sent or received. */
+  readonly detail: string;
+  /** HTTP status, if the API server responded. */
+  readonly status?: number;
+  readonly retryAfterMs?: number;
+}
+
 /** Result of {@linkcode ConnectionResolver.resolve}. */
 export type ConnectionResult =
   | { readonly kind: "ok"; readonly connection: AuthenticatedConnection }
-  | { readonly kind: "failed"; readonly reason: ReasonCode; readonly detail: string };
+  | { readonly kind: "failed"; readonly failure: KubeFailure };
 
 /**
  * Resolves the connection to the API server from a kubeconfig or the pod's service account. Files
@@ -70,11 +80,12 @@ export class ConnectionResolver {
       const config = await this.#loadConfig();
       if (config === undefined) {
         const detail = "found neither a kubeconfig nor the service account of a pod";
-        return { kind: "failed", reason: "no-config-file", detail };
+        return { kind: "failed", failure: { reason: "no-config-file", detail } };
       }
       return { kind: "ok", connection: await this.#authenticate(config) };
     } catch (error) {
-      return { kind: "failed", reason: reasonOf(error), detail: messageOf(error) };
+      const failure = { reason: reasonOf(error), detail: messageOf(error) };
+      return { kind: "failed", failure };
     }
   }
 
@@ -302,13 +313,8 @@ export class ExecAuthenticator {
   #read(stdout: string): ExecCredential {
     const { apiVersion } = this.#config;
     const invalid = (what: string) => this.#failure(what, "invalid-response");
-    let output: unknown;
-    try {
-      output = JSON.parse(stdout);
-    } catch {
-      throw invalid("its output is not JSON");
-    }
-    if (!isFields(output) || output["kind"] !== "ExecCredential") {
+    const output = parseFields(stdout);
+    if (output?.["kind"] !== "ExecCredential") {
       throw invalid("its output is not an ExecCredential");
     }
     if (output["apiVersion"] !== apiVersion) {

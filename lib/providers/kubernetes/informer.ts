@@ -1,6 +1,7 @@
-import { Backoff, type Clock, defined, type Random } from "../../model/mod.ts";
 import { type Fields, isFields } from "../../formats/mod.ts";
-import type { KubeCallSpec, KubeClient, KubeFailure } from "./client.ts";
+import { Backoff, type Clock, Deadline, defined, type Random } from "../../model/mod.ts";
+import type { KubeCallSpec, KubeClient } from "./client.ts";
+import type { KubeFailure } from "./connection.ts";
 
 /** Dependencies that all informers share. */
 export interface InformerContext {
@@ -72,7 +73,7 @@ export class Informer<T> {
   #items: ReadonlyMap<string, T> = new Map();
   /** Resource version that the next list must not be older than; undefined: the most recent one. */
   #resourceVersion: string | undefined = "0";
-  #cycle = new AbortController();
+  #cycle: Deadline | undefined;
   #listAttempt = Promise.withResolvers<void>();
   #hasSynced = false;
   #isStopped = false;
@@ -114,18 +115,18 @@ export class Informer<T> {
     this.#resourceVersion = undefined;
     this.#listAttempt.resolve();
     this.#listAttempt = Promise.withResolvers();
-    this.#cycle.abort();
+    this.#cycle?.abort();
     return this.#listAttempt.promise;
   }
 
   /** Runs until aborted. */
   async run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     while (!signal.aborted) {
-      this.#cycle = new AbortController();
-      const cycle = AbortSignal.any([signal, this.#cycle.signal]);
+      using cycle = new Deadline(undefined, signal);
+      this.#cycle = cycle;
       // Rejects when it is aborted, either to list again or to stop, or when `changed` throws.
-      const delayMs = await this.#listAndWatch(cycle).catch(() => MAX_BACKOFF_MS);
-      await this.#options.clock.sleep(delayMs, { signal: cycle }).catch(() => {});
+      const delayMs = await this.#listAndWatch(cycle.signal).catch(() => MAX_BACKOFF_MS);
+      await this.#options.clock.sleep(delayMs, cycle).catch(() => {});
     }
     this.#isStopped = true;
     this.#listAttempt.resolve();

@@ -66,11 +66,7 @@ export class Kube implements Disposable {
 
   /** Returns the watches whose cache may be stale. */
   staleWatches(): readonly StaleWatch[] {
-    const node = this.#node && [
-      ...this.#node.podProblems(),
-      ...this.#node.serviceAccounts.problems(),
-    ];
-    const problems = this.#secrets?.problems() ?? node ?? [];
+    const problems = this.#secrets?.problems() ?? this.#node?.problems() ?? [];
     return problems.filter(({ stale }) => stale)
       .map(({ subject, failure: { reason, detail } }) => ({ subject, reason, detail }))
       .slice(0, MAX_STALE);

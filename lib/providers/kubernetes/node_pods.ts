@@ -165,7 +165,14 @@ export class NodePods implements PodAccounts {
     done.abort();
   }
 
-  podProblems(): readonly InformerProblem[] {
+  /** Returns the problems of pods and service accounts. */
+  problems(): readonly InformerProblem[] {
+    // Service accounts only add references to those of the pods: the result is still usable.
+    const ofAccounts = this.serviceAccounts.problems().map((one) => ({ ...one, unsynced: false }));
+    return [...this.#podProblems(), ...ofAccounts];
+  }
+
+  #podProblems(): readonly InformerProblem[] {
     const subject = `pods of node ${this.#options.nodeName}`;
     const problem = this.#pods.problem(subject);
     if (problem !== undefined) return [problem];
@@ -178,12 +185,12 @@ export class NodePods implements PodAccounts {
 
   async podsOf(image: ImageReference): Promise<PodsResult> {
     await this.waitForLists();
-    if (!this.#pods.hasSynced) return failureOf(this.podProblems());
+    if (!this.#pods.hasSynced) return failureOf(this.#podProblems());
     const pulled = new Set(this.#options.pulledBy?.(image) ?? []);
     const pods = this.activePods().filter(({ uid, images }) =>
       pulled.has(uid) || images.includes(image.text)
     );
-    const [problem] = pods.length === 0 ? this.podProblems() : [];
+    const [problem] = pods.length === 0 ? this.#podProblems() : [];
     const detail = problem && `${problem.subject}: ${problem.failure.detail}`;
     return { kind: "pods", pods, ...defined({ detail }) };
   }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type Fields, goField, isFields } from "../../formats/mod.ts";
+import { type Fields, goField, isFields, parseFields } from "../../formats/mod.ts";
 import {
   AgentError,
   type Candidate,
@@ -94,9 +94,7 @@ export class KubeSecretProvider implements CredentialProvider {
   problems(): readonly InformerProblem[] {
     const missing = [...this.#references].filter((key) => this.#secrets.isMissing(key));
     return [
-      ...this.#node.podProblems(),
-      // Service accounts only add references to those of the pods: the result is still usable.
-      ...this.#node.serviceAccounts.problems().map((one) => ({ ...one, unsynced: false })),
+      ...this.#node.problems(),
       ...this.#secrets.problems(),
       ...missing.map((key) => ({
         subject: `secret ${key}`,
@@ -302,15 +300,14 @@ function authsOf(object: Fields): Fields {
 }
 
 function decode(encoded: string, field: string): Fields {
-  let value: unknown;
   try {
     const bytes = Uint8Array.fromBase64(encoded);
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    const fields = parseFields(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    if (fields !== undefined) return fields;
   } catch {
     // Reported below.
   }
-  if (!isFields(value)) throw invalid(`its field ${field} is not a JSON object in base64`);
-  return value;
+  throw invalid(`its field ${field} is not a JSON object in base64`);
 }
 
 function readEntry(

@@ -88,7 +88,7 @@ const requestTo = (url: string, more: Partial<RegistryHttpRequest> = {}) =>
     headers: [],
     skipVerify: false,
     caFiles: [],
-    timeoutMs: 5_000,
+    timeoutMs: 60_000,
     maxBytes: 100,
     ...more,
   }) as const;

@@ -32,7 +32,7 @@ Deno.test("systemHost: counts open descriptors and CPU time", async () => {
     env: { DENO_NO_UPDATE_CHECK: "1" },
   }).output();
   const { opened, files, cpu, later } = JSON.parse(new TextDecoder().decode(stdout));
-  equal(opened, files);
+  ok(opened >= files && opened < files + 20, `${opened}`); // the runtime opens some, too
   ok(cpu > 0);
   ok(later >= cpu);
 });

@@ -35,7 +35,7 @@ function test(name: string, fn: (stage: Stage) => Promise<void>): void {
           method: "GET",
           path,
           headers: [["Authorization", new Secret("Bearer t")]],
-          timeoutMs: 5_000,
+          timeoutMs: 60_000,
           maxBytes: 100_000,
         }),
       });
@@ -201,7 +201,7 @@ Deno.test({
         method: "GET",
         path: "/answer",
         headers: [],
-        timeoutMs: 5_000,
+        timeoutMs: 60_000,
         maxBytes: 1_000,
       });
       return result.kind === "answered" ? result.body.reveal().trim() : result.kind;

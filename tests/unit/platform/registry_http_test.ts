@@ -11,7 +11,7 @@ function requestTo(url: string, more: Partial<RegistryHttpRequest> = {}): Regist
     headers: [],
     skipVerify: false,
     caFiles: [],
-    timeoutMs: 5_000,
+    timeoutMs: 60_000,
     maxBytes: 1_000,
     ...more,
   };

@@ -69,16 +69,18 @@ const always = (text: string) => async (connection: Deno.Conn) => {
   while (await read(connection) !== null) await write(connection, text);
 };
 
-const get = (path: string, socketPath: string, timeoutMs = 400) =>
+/** Expires only where that is expected. */
+const SHORT_MS = 400;
+const get = (path: string, socketPath: string, timeoutMs = 60_000) =>
   ({ socketPath, method: "GET", path, timeoutMs }) as const;
 
 Deno.test("UnixHttp: reports why a request failed", async () => {
   using http = createUnixHttp();
-  const kind = async (answer: (c: Deno.Conn) => Promise<void>) => {
+  const kind = async (answer: (c: Deno.Conn) => Promise<void>, timeoutMs?: number) => {
     using peer = server(answer);
-    return (await http.request(get("/", peer.path))).kind;
+    return (await http.request(get("/", peer.path, timeoutMs))).kind;
   };
-  strictEqual(await kind(async (c) => void await read(c)), "timed-out");
+  strictEqual(await kind(async (c) => void await read(c), SHORT_MS), "timed-out");
   strictEqual(await kind(async (c) => (await read(c), c.close())), "broken");
   strictEqual(
     await kind(async (c) => (await read(c), await write(c, "nonsense\n"), c.close())),
@@ -114,21 +116,22 @@ Deno.test("UnixHttp: retries when an idle connection belongs to an exited proces
 
 Deno.test("UnixHttp: has one deadline for both attempts", async () => {
   using http = createUnixHttp();
+  const limitMs = 3_000;
   let secondLimit: ReturnType<typeof setTimeout> | undefined;
   let isPastSecondLimit = false;
   using peer = server(async (c, count) => {
     // More than the remaining time of the deadline.
-    if (count === 2) secondLimit = setTimeout(() => isPastSecondLimit = true, 400);
+    if (count === 2) secondLimit = setTimeout(() => isPastSecondLimit = true, limitMs);
     await read(c);
     if (count > 1) return; // no response on later connections
     await write(c, reply("200", "ok"));
     await read(c);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await new Promise((resolve) => setTimeout(resolve, limitMs * 2 / 3));
     await write(c, "nonsense\n\n");
     c.close();
   });
   strictEqual((await http.request(get("/", peer.path))).kind, "answered");
-  strictEqual((await http.request(get("/", peer.path))).kind, "timed-out");
+  strictEqual((await http.request(get("/", peer.path, limitMs))).kind, "timed-out");
   ok(!isPastSecondLimit, "the second try had a limit of its own");
   clearTimeout(secondLimit);
   strictEqual(peer.connections(), 2, "the first, and the one of the second try");
@@ -145,7 +148,7 @@ Deno.test("UnixHttp: reports a peer with a full accept queue as timed out", asyn
     await rejects(async () => {
       while (true) waiting.push(await Deno.connect({ transport: "unix", path }));
     }, Deno.errors.WouldBlock);
-    deepStrictEqual(await http.request(get("/", path)), { kind: "timed-out" });
+    deepStrictEqual(await http.request(get("/", path, SHORT_MS)), { kind: "timed-out" });
   } finally {
     for (const connection of waiting) connection.close();
     await Deno.remove(dir, { recursive: true });
@@ -156,7 +159,7 @@ Deno.test("UnixHttp: closes the connection after an error status, and never show
   using http = createUnixHttp();
   const echo = reply("400", "bad") + reply("400", "the-secret-echoed");
   using peer = server(always(echo));
-  const api = createNydusdApi(http, { timeoutMs: 400 });
+  const api = createNydusdApi(http, { timeoutMs: 60_000 });
   const put = () => api.putAuth(peer.path, "/", new Secret("the-secret"));
   const first = await put();
   ok(first.kind === "refused" && first.status === 400);
@@ -321,7 +324,7 @@ for (const name of ["NO_PROXY", "no_proxy"]) {
         method: "PUT",
         path: "/",
         body: new Secret("{}"),
-        timeoutMs: 2_000,
+        timeoutMs: 60_000,
       });
       http[Symbol.dispose]();
       ok(result.kind === "answered", result.kind);

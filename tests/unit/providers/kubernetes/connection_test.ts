@@ -27,7 +27,9 @@ class Stage {
 
   async resolved(): Promise<AuthenticatedConnection> {
     const result = await this.resolver.resolve();
-    if (result.kind === "failed") throw new Error(`${result.reason}: ${result.detail}`);
+    if (result.kind === "failed") {
+      throw new Error(`${result.failure.reason}: ${result.failure.detail}`);
+    }
     return result.connection;
   }
 
@@ -38,7 +40,9 @@ class Stage {
 
   async failure(): Promise<string> {
     const result = await this.resolver.resolve();
-    return result.kind === "failed" ? `${result.reason}: ${result.detail}` : result.kind;
+    return result.kind === "failed"
+      ? `${result.failure.reason}: ${result.failure.detail}`
+      : result.kind;
   }
 }
 
@@ -152,7 +156,7 @@ Deno.test("ConnectionResolver: uses the certificate of an exec plugin", async ()
 Deno.test("ConnectionResolver: backs off after an exec plugin fails, and does not quote its output", async () => {
   const cases: [FakeProcessRunner["answer"], RegExp][] = [
     [() => exited("hunter2", 3), /"\/bin\/login": it exited with code 3/],
-    [() => "hunter2", /its output is not JSON/],
+    [() => "hunter2", /its output is not an ExecCredential/],
     [() => credential({}), /neither a token nor a certificate/],
     [() => credential({ token: "t" }, { apiVersion: "v0" }), /does not have version/],
     [() => credential({ token: "t" }, { kind: "x" }), /not an ExecCredential/],
