@@ -63,6 +63,7 @@ export async function connectTcp(
   if (addresses.length === 0) throw new ForbiddenAddressError();
   const connection = await connectFirst(addresses.slice(0, MAX_ADDRESSES), port, waiting.signal);
   signal.addEventListener("abort", () => tryClose(connection));
+  if (signal.aborted) tryClose(connection);
   return connection;
 }
 
@@ -80,7 +81,7 @@ async function connectFirst(
 ): Promise<Deno.TcpConn> {
   using attempts = new Deadline(undefined, signal);
   const attempt = async (hostname: string, index: number) => {
-    await systemClock.sleep(index * NEXT_ADDRESS_MS, attempts);
+    if (index > 0) await systemClock.sleep(index * NEXT_ADDRESS_MS, attempts);
     const connection = await Deno.connect({ hostname, port, signal: attempts.signal });
     if (attempts.signal.aborted) {
       connection.close();

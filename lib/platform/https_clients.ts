@@ -80,7 +80,7 @@ async function openOver(
 ): Promise<OpenedResponse> {
   const connection = new ClientConnection(tls ? await connectTls(peer, tls, signal) : peer);
   signal.addEventListener("abort", () => connection.close());
-  signal.throwIfAborted();
+  if (signal.aborted) connection.close();
   const { status, headers: received, framing } = await connection.send({
     method,
     target: `${url.pathname}${url.search}`,
