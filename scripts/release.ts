@@ -36,7 +36,7 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const TEXTS = (() => {
   const host = { calledAs: NAME, out: () => {}, err: () => {} };
   const known = texts(commands({ host } as unknown as Context, () => {}));
-  return new Map([...known].map(([name, { text }]) => [name, text()]));
+  return new Map([...known].map(([name, { text }]) => [name, text]));
 })();
 
 /** What all artifacts of a release have in common. */

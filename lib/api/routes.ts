@@ -106,12 +106,8 @@ export interface Route<Body = unknown> {
 const ANY_REPOSITORY = "library/any";
 
 function route<Name extends keyof typeof REQUESTS>(
-  given: Omit<Route<RequestBody<Name>>, "body"> & { readonly body: Name },
+  given: Route<RequestBody<Name>> & { readonly body?: Name },
 ): Route<never> {
-  return given;
-}
-
-function routeWithoutBody(given: Omit<Route<undefined>, "body">): Route<never> {
   return given;
 }
 
@@ -134,7 +130,7 @@ export const ROUTES: readonly Route<never>[] = [
       throw new ApiError(404, "no-credential", `no credential for ${image.text}`, why);
     },
   }),
-  routeWithoutBody({
+  route({
     method: "GET",
     path: "/v1/credentials",
     summary: "Lists the pushed credentials, without secrets.",
@@ -185,14 +181,14 @@ export const ROUTES: readonly Route<never>[] = [
       return agent.explain({ image, labels, ...lifetimeOf(lifetime) }, options);
     },
   }),
-  routeWithoutBody({
+  route({
     method: "GET",
     path: "/v1/status",
     summary: "Returns the status of the agent, as the status server and the CLI do.",
     response: "status",
     handle: (agent) => agent.status(),
   }),
-  routeWithoutBody({
+  route({
     method: "POST",
     path: "/v1/reconcile",
     summary: "Starts a reconciliation immediately.",
@@ -213,7 +209,7 @@ export const ROUTES: readonly Route<never>[] = [
       return { images: await agent.renew(only, options) };
     },
   }),
-  routeWithoutBody({
+  route({
     method: "GET",
     path: "/v1/log-level",
     summary: "Returns the log level.",

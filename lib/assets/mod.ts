@@ -70,17 +70,13 @@ export const ASSETS = {
 /** The manual page, with `@COMMANDS@` in place of the generated part. */
 export const MANUAL_TEMPLATE: string = manualPage;
 
-/** Folders of an installation. */
-export interface InstallFolders {
-  readonly units: string;
-  readonly tmpfiles: string;
-  /** `share` below the prefix. */
-  readonly share: string;
-}
-
-/** Returns the texts of `show` that `install` and the packages put into files, with their paths. */
+/**
+ * Returns the texts of `show` that `install` and the packages put into files, with their paths.
+ *
+ * @param folders `share` is the one below the prefix.
+ */
 export function installedTexts(
-  { units, tmpfiles, share }: InstallFolders,
+  { units, tmpfiles, share }: Readonly<Record<"units" | "tmpfiles" | "share", string>>,
 ): readonly { readonly name: string; readonly path: string }[] {
   return [
     { name: `${PROGRAM}.service`, path: `${units}/${PROGRAM}.service` },

@@ -187,7 +187,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
       return await install(
         context,
         options as InstallOptions,
-        (name) => known.get(name)?.text() ?? "",
+        (name) => known.get(name)?.text ?? "",
       );
     },
   },

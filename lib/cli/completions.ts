@@ -1,8 +1,5 @@
 import type { Command, Option } from "commander";
 
-/** A shell with a completion script. */
-export type Shell = "bash" | "zsh" | "fish";
-
 /** Printed in place of words for a value that is a path. */
 const PATHS = ":path";
 
@@ -48,8 +45,8 @@ function valuesOf({ flags, argChoices }: Option): readonly string[] {
   return /file|path|folder/.test(placeholder) ? [PATHS] : [];
 }
 
-/** Returns the completion script of a shell, which calls the program. */
-export const COMPLETION_SCRIPTS: Readonly<Record<Shell, string>> = {
+/** The completion scripts, by shell; they call the program. */
+export const COMPLETION_SCRIPTS: Readonly<Record<string, string>> = {
   bash: `# bash completion for nydus-auth-agent
 # Install: nydus-auth-agent show completion.bash > /etc/bash_completion.d/nydus-auth-agent
 _nydus_auth_agent() {

@@ -5,25 +5,16 @@ import type { Context } from "../platform/mod.ts";
 import { COMPLETION_SCRIPTS } from "./completions.ts";
 import { isSetting } from "./options.ts";
 
-interface Text {
-  readonly description: string;
-  readonly text: () => string;
-}
-
 /** Returns every text that the program contains, by name: assets and generated texts. */
-export function texts(program: Command): ReadonlyMap<string, Text> {
-  const found = new Map<string, Text>();
-  for (const [name, { description, text }] of Object.entries(ASSETS)) {
-    found.set(name, { description, text: () => text });
-  }
-  found.set("nydus-auth-agent.1", { description: "man page", text: () => manualPage(program) });
-  for (const [shell, script] of Object.entries(COMPLETION_SCRIPTS)) {
-    found.set(`completion.${shell}`, {
-      description: `completions for ${shell}`,
-      text: () => script,
-    });
-  }
-  return found;
+export function texts(program: Command) {
+  const scripts = Object.entries(COMPLETION_SCRIPTS).map(([shell, text]) =>
+    [`completion.${shell}`, { description: `completions for ${shell}`, text }] as const
+  );
+  return new Map<string, { readonly description: string; readonly text: string }>([
+    ...Object.entries(ASSETS),
+    ["nydus-auth-agent.1", { description: "man page", text: manualPage(program) }],
+    ...scripts,
+  ]);
 }
 
 /**
@@ -41,7 +32,7 @@ export function show({ host }: Context, program: Command, name: string | undefin
     );
   }
   const list = () => alignColumns([...known].map(([name, { description }]) => [name, description]));
-  host.out(found?.text() ?? list());
+  host.out(found?.text ?? list());
   return EXIT.ok;
 }
 

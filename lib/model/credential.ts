@@ -109,18 +109,11 @@ export function credentialsEqual(a: Credential, b: Credential): boolean {
     credentialSecret(a).equals(credentialSecret(b));
 }
 
-/** Selecting among n candidates compares the fingerprints n² times. */
-const fingerprints = new WeakMap<Credential, string>();
-
 /** Returns a short name for logs, equal for equal credentials within this process. */
 export function credentialFingerprint(credential: Credential): string {
-  const known = fingerprints.get(credential);
-  if (known !== undefined) return known;
   const name = credentialUsername(credential);
   const text = `${credential.kind}\0${name}\0${credentialSecret(credential).reveal()}`;
-  const fingerprint = new Secret(text).fingerprint();
-  fingerprints.set(credential, fingerprint);
-  return fingerprint;
+  return new Secret(text).fingerprint();
 }
 
 /**

@@ -8,6 +8,7 @@ import type {
   ReasonCode,
 } from "./provider.ts";
 import type { VerdictKind } from "./registry.ts";
+import type { Immutable } from "./status.ts";
 
 /** Code of a `warning` event, which has no further fields. */
 export type WarningCode =
@@ -24,162 +25,133 @@ export type WarningCode =
   | "temporary-files" // failed to remove temporary files of a previous run
   | "unhandled-error"; // unexpected error outside of any request
 
+/** An image; `endpoint` is where it is read from, if not from its registry. */
+interface ImageFields {
+  image: string;
+  endpoint?: string;
+}
+
+interface MountFields {
+  daemonId: string;
+  snapshotId: string;
+  image: string;
+}
+
+/** A credential of an image. `origin` is its source, such as `held by nydusd d1`. */
+interface CredentialFields {
+  image: string;
+  provider: ProviderName | "adopted";
+  origin: string;
+  fingerprint: string;
+}
+
+/** The fields of each kind of event. */
+interface EventFields {
+  "provider-queried": {
+    provider: ProviderName;
+    image: string;
+    outcome: ProviderOutcome["kind"];
+    reason: ReasonCode;
+    detail?: string;
+    durationMs: number;
+    /** Results of its parts (plugins, helpers, files). */
+    notes?: readonly ProviderNote[];
+  };
+  "plugin-executed": {
+    provider: ProviderName;
+    plugin: string;
+    result: ExecutionResult;
+    durationMs: number;
+    detail?: string;
+  };
+  "credential-renewed": ImageFields & {
+    provider: ProviderName;
+    changed: boolean;
+    fingerprint: string;
+    refreshAtMs?: number;
+    expiresAtMs?: number;
+    dueAtMs?: number;
+  };
+  "renewal-failed": ImageFields & {
+    provider?: ProviderName;
+    reason: ReasonCode;
+    detail: string;
+    expired: boolean;
+    nextAttemptAtMs: number;
+  };
+  /** The registry was probed with a credential. */
+  "registry-probed": CredentialFields & {
+    host: string;
+    verdict: VerdictKind;
+    detail: string;
+    durationMs: number;
+  };
+  /** A candidate other than the first, or other than before, was selected. */
+  "candidate-selected": CredentialFields & {
+    reason: string;
+    detail: string;
+    /** Number of the other candidates. */
+    otherCandidates: number;
+  };
+  /** The credential of an image that is no longer in use was removed. */
+  "credential-evicted": ImageFields;
+  /** No source has a credential, so the one that nydusd has is kept. */
+  "credential-adopted": ImageFields & { fingerprint: string; origin: string };
+  /** An unapproved host would receive the credential of a mount; once per mount. */
+  "unapproved-host": MountFields & {
+    hosts: readonly string[];
+    action: "delivered" | "withheld";
+  };
+  "delivery-attempted": MountFields & { outcome: DeliveryOutcome; durationMs: number };
+  "delivery-state-changed": MountFields & {
+    from: DeliveryState;
+    to: DeliveryState;
+    detail?: string;
+  };
+  "daemon-state-changed": {
+    daemonId: string;
+    from?: DaemonState;
+    to: DaemonState | "gone";
+    detail?: string;
+  };
+  "discovery-problem": { source: string; subject: string; detail: string };
+  "discovery-recovered": { source: string; subject: string };
+  "reconcile-finished": {
+    trigger: string;
+    durationMs: number;
+    daemons: number;
+    instances: number;
+    images: number;
+  };
+  "source-changed": { source: string; path: string };
+  "config-loaded": {
+    hash: string;
+    files: readonly string[];
+    differences?: readonly string[];
+  };
+  "config-refused": { problems: readonly ConfigProblem[] };
+  /** `about` is the key of the finding that the summary is about. */
+  "health-changed": { level: "ok" | "warning" | "critical"; about: string; summary: string };
+  "agent-started": {
+    version: string;
+    commit: string;
+    files: readonly string[];
+    /** Addresses and sockets that the agent listens on. */
+    listeners: readonly string[];
+    providers: readonly string[];
+  };
+  "agent-stopped": { reason: string; uptimeMs: number };
+  /** The agent failed to start, or ends because of an error. */
+  "agent-failed": { detail: string };
+  "warning": { code: WarningCode; text: string };
+}
+
 /**
  * Events of the agent, for logs, metrics and history. No event contains a secret or a user name.
- * `endpoint` is where an image is read from, if not from its registry.
  */
-export type AgentEvent =
-  | {
-    readonly kind: "provider-queried";
-    readonly provider: ProviderName;
-    readonly image: string;
-    readonly outcome: ProviderOutcome["kind"];
-    readonly reason: ReasonCode;
-    readonly detail?: string;
-    readonly durationMs: number;
-    /** Results of its parts (plugins, helpers, files). */
-    readonly notes?: readonly ProviderNote[];
-  }
-  | {
-    readonly kind: "plugin-executed";
-    readonly provider: ProviderName;
-    readonly plugin: string;
-    readonly result: ExecutionResult;
-    readonly durationMs: number;
-    readonly detail?: string;
-  }
-  | {
-    readonly kind: "credential-renewed";
-    readonly image: string;
-    readonly endpoint?: string;
-    readonly provider: ProviderName;
-    readonly changed: boolean;
-    readonly fingerprint: string;
-    readonly refreshAtMs?: number;
-    readonly expiresAtMs?: number;
-    readonly dueAtMs?: number;
-  }
-  | {
-    readonly kind: "renewal-failed";
-    readonly image: string;
-    readonly endpoint?: string;
-    readonly provider?: ProviderName;
-    readonly reason: ReasonCode;
-    readonly detail: string;
-    readonly expired: boolean;
-    readonly nextAttemptAtMs: number;
-  }
-  | {
-    /** The registry was probed with a credential. */
-    readonly kind: "registry-probed";
-    readonly image: string;
-    readonly host: string;
-    readonly provider: ProviderName | "adopted";
-    readonly origin: string;
-    readonly fingerprint: string;
-    readonly verdict: VerdictKind;
-    readonly detail: string;
-    readonly durationMs: number;
-  }
-  | {
-    /** A candidate other than the first, or other than before, was selected. */
-    readonly kind: "candidate-selected";
-    readonly image: string;
-    readonly provider: ProviderName | "adopted";
-    readonly origin: string;
-    readonly fingerprint: string;
-    readonly reason: string;
-    readonly detail: string;
-    /** Number of the other candidates. */
-    readonly otherCandidates: number;
-  }
-  /** The credential of an image that is no longer in use was removed. */
-  | { readonly kind: "credential-evicted"; readonly image: string; readonly endpoint?: string }
-  | {
-    /** No source has a credential, so the one that nydusd has is kept. */
-    readonly kind: "credential-adopted";
-    readonly image: string;
-    readonly endpoint?: string;
-    readonly fingerprint: string;
-    /** Where it is from, such as `held by nydusd d1`. */
-    readonly origin: string;
-  }
-  | {
-    /** An unapproved host would receive the credential of a mount; once per mount. */
-    readonly kind: "unapproved-host";
-    readonly daemonId: string;
-    readonly snapshotId: string;
-    readonly image: string;
-    readonly hosts: readonly string[];
-    readonly action: "delivered" | "withheld";
-  }
-  | {
-    readonly kind: "delivery-attempted";
-    readonly daemonId: string;
-    readonly snapshotId: string;
-    readonly image: string;
-    readonly outcome: DeliveryOutcome;
-    readonly durationMs: number;
-  }
-  | {
-    readonly kind: "delivery-state-changed";
-    readonly daemonId: string;
-    readonly snapshotId: string;
-    readonly image: string;
-    readonly from: DeliveryState;
-    readonly to: DeliveryState;
-    readonly detail?: string;
-  }
-  | {
-    readonly kind: "daemon-state-changed";
-    readonly daemonId: string;
-    readonly from?: DaemonState;
-    readonly to: DaemonState | "gone";
-    readonly detail?: string;
-  }
-  | {
-    readonly kind: "discovery-problem";
-    readonly source: string;
-    readonly subject: string;
-    readonly detail: string;
-  }
-  | { readonly kind: "discovery-recovered"; readonly source: string; readonly subject: string }
-  | {
-    readonly kind: "reconcile-finished";
-    readonly trigger: string;
-    readonly durationMs: number;
-    readonly daemons: number;
-    readonly instances: number;
-    readonly images: number;
-  }
-  | { readonly kind: "source-changed"; readonly source: string; readonly path: string }
-  | {
-    readonly kind: "config-loaded";
-    readonly hash: string;
-    readonly files: readonly string[];
-    readonly differences?: readonly string[];
-  }
-  | { readonly kind: "config-refused"; readonly problems: readonly ConfigProblem[] }
-  | {
-    readonly kind: "health-changed";
-    readonly level: "ok" | "warning" | "critical";
-    /** Key of the finding that the summary is about. */
-    readonly about: string;
-    readonly summary: string;
-  }
-  | {
-    readonly kind: "agent-started";
-    readonly version: string;
-    readonly commit: string;
-    readonly files: readonly string[];
-    /** Addresses and sockets that the agent listens on. */
-    readonly listeners: readonly string[];
-    readonly providers: readonly string[];
-  }
-  | { readonly kind: "agent-stopped"; readonly reason: string; readonly uptimeMs: number }
-  /** The agent failed to start, or ends because of an error. */
-  | { readonly kind: "agent-failed"; readonly detail: string }
-  | { readonly kind: "warning"; readonly code: WarningCode; readonly text: string };
+export type AgentEvent = {
+  [Kind in keyof EventFields]: Immutable<{ kind: Kind } & EventFields[Kind]>;
+}[keyof EventFields];
 
 /** Receives every event. Must not throw and must return quickly. */
 export interface Observer {

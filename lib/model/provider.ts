@@ -145,28 +145,22 @@ export interface ProviderNote {
 
 /** The outcome of a request. `none` is an expected outcome, not an error. */
 export type ProviderOutcome =
-  | {
-    readonly kind: "found";
-    readonly reason: ReasonCode;
-    /** Best first, never empty. */
-    readonly candidates: readonly [Candidate, ...Candidate[]];
-    readonly notes: readonly ProviderNote[];
-  }
-  | {
-    readonly kind: "none";
-    readonly reason: ReasonCode;
-    readonly notes: readonly ProviderNote[];
-    readonly validAccounts?: ValidAccounts;
-  }
-  | {
-    readonly kind: "failed";
-    readonly reason: ReasonCode;
-    readonly detail: string;
-    readonly notes: readonly ProviderNote[];
-    /** Wall time before which a retry cannot succeed. */
-    readonly retryAtMs?: number;
-    readonly validAccounts?: ValidAccounts;
-  };
+  & { readonly reason: ReasonCode; readonly notes: readonly ProviderNote[] }
+  & (
+    | {
+      readonly kind: "found";
+      /** Best first, never empty. */
+      readonly candidates: readonly [Candidate, ...Candidate[]];
+    }
+    | { readonly kind: "none"; readonly validAccounts?: ValidAccounts }
+    | {
+      readonly kind: "failed";
+      readonly detail: string;
+      /** Wall time before which a retry cannot succeed. */
+      readonly retryAtMs?: number;
+      readonly validAccounts?: ValidAccounts;
+    }
+  );
 
 /**
  * The service accounts whose earlier credentials for the image remain valid, as returned by

@@ -5,7 +5,7 @@ import type { ImageRecord } from "./history.ts";
 import type { MetricsPage } from "./metrics.ts";
 import { guidePage } from "./page/guide_page.ts";
 import { imagePage } from "./page/image_page.ts";
-import { icon, PAGE_POLICY } from "./page/layout.ts";
+import { PAGE_POLICY } from "./page/layout.ts";
 import { nodePage } from "./page/node_page.ts";
 import { withTextTimes } from "./status_document.ts";
 
@@ -115,10 +115,6 @@ function addDetails(app: Hono, options: AppOptions, cache: ResponseCache): void 
       const { page, isKnown } = imagePage(status(), ref, history(ref));
       return c.html(page, isKnown ? 200 : 404);
     });
-  });
-  app.get("/icon.svg", (c) => {
-    const text = icon(c.req.query("level") ?? "ok");
-    return c.body(text, 200, { "content-type": "image/svg+xml" });
   });
 }
 

@@ -11,7 +11,6 @@ import {
   bySeverity,
   FINDING_AREAS,
   FINDING_CODES,
-  type FindingCode,
   type FindingDefinition,
   FINDINGS,
   loopState,
@@ -190,13 +189,8 @@ function nextRenewalText({ images }: AgentStatus, nowMs: number): string {
 
 const MAX_IMAGES = 5;
 
-/** The problems of a finding. */
-interface Group {
-  readonly key: string;
-  /** The worst first; never empty. */
-  readonly problems: readonly Problem[];
-  readonly places: ReadonlySet<string>;
-}
+/** The problems with one cause, the worst first. */
+type Group = readonly [Problem, ...Problem[]];
 
 /**
  * Returns the findings of a status: the severe ones first, and of those the ones that cost reads. A
@@ -205,13 +199,10 @@ interface Group {
  */
 export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding[] {
   const byCause = Map.groupBy(problemsOf(status, nowMs), ({ cause }) => cause);
-  const groups = [...byCause].map(([key, problems]): Group => {
-    const places = new Set(problems.map(placeOf));
-    return { key, problems: problems.toSorted(bySeverity), places };
-  });
+  const groups = [...byCause.values()].map((all) => all.sort(bySeverity) as unknown as Group);
   const causes = new Map(groups.map((group) => [group, causesOf(group, groups)]));
   const isCritical = (group: Group): boolean =>
-    group.problems.some(({ severity }) => severity === "critical") ||
+    group[0].severity === "critical" ||
     groups.some((effect) => causes.get(effect)?.includes(group) && isCritical(effect));
   const depth = (group: Group): number =>
     Math.max(0, ...(causes.get(group) ?? []).map((cause) => 1 + depth(cause)));
@@ -224,52 +215,36 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
   ).map(({ finding }) => finding);
 }
 
-function findingOf(
-  { key, problems }: Group,
-  isCritical: boolean,
-  causes: readonly Group[],
-): Finding {
-  const { text = "", remedy = "" } = problems[0] ?? {};
-  const code = codeOf(problems);
+function findingOf(problems: Group, isCritical: boolean, causes: readonly Group[]): Finding {
+  const [{ code, cause, text, remedy }] = problems;
   const { area, title } = FINDINGS[code];
   const count = problems.length;
-  const starts = problems.map(({ sinceMs }) => sinceMs ?? Infinity);
-  const sinceMs = Math.min(...starts);
+  const sinceMs = Math.min(...problems.map((problem) => problem.sinceMs ?? Infinity));
   return {
     code,
     area,
     title,
     severity: isCritical ? "critical" : "warning",
-    key,
+    key: cause,
     count,
     images: [...new Set(problems.flatMap(({ image }) => image ?? []))].slice(0, MAX_IMAGES),
     text: count === 1 ? text : `${text} (${count - 1} more with the same cause)`,
     remedy,
     ...(sinceMs !== Infinity && { sinceMs }),
-    ...(causes.length > 0 &&
-      { dependsOn: [...new Set(causes.map(({ problems }) => codeOf(problems)))] }),
+    ...(causes.length > 0 && { dependsOn: [...new Set(causes.map(([{ code }]) => code))] }),
   };
 }
 
-/** Returns the code of the worst problem. */
-function codeOf([worst]: readonly Problem[]): FindingCode {
-  return worst?.code ?? "loop-stuck";
-}
-
-function placeOf({ image = "", daemon = "" }: Problem): string {
-  return `${image} ${daemon}`;
-}
-
 /** Returns the findings that cause one, if they explain all of its problems. */
-function causesOf({ problems }: Group, groups: readonly Group[]): readonly Group[] {
-  const { causes = [] }: FindingDefinition = FINDINGS[codeOf(problems)];
-  const explains = ({ places }: Group, { image = "", daemon = "" }: Problem) =>
-    [`${image} ${daemon}`, `${image} `, ` ${daemon}`].some((place) =>
-      place !== " " && places.has(place)
-    );
-  const candidates = groups.filter(({ problems }) => causes.includes(codeOf(problems)));
-  const explanations = problems.map((problem) =>
-    candidates.filter((group) => explains(group, problem))
+function causesOf(group: Group, groups: readonly Group[]): readonly Group[] {
+  const { causes = [] }: FindingDefinition = FINDINGS[group[0].code];
+  /** Whether a problem is of the same mount, or of its image or daemon. */
+  const isAt = ({ image, daemon }: Problem, cause: Problem) =>
+    (cause.image ?? cause.daemon) !== undefined &&
+    (cause.image ?? image) === image && (cause.daemon ?? daemon) === daemon;
+  const candidates = groups.filter(([{ code }]) => causes.includes(code));
+  const explanations = group.map((problem) =>
+    candidates.filter((candidate) => candidate.some((cause) => isAt(problem, cause)))
   );
   return explanations.every(({ length }) => length > 0) ? [...new Set(explanations.flat())] : [];
 }

@@ -1,5 +1,6 @@
 import {
   type AgentEvent,
+  type AgentStatus,
   defined,
   type Observer,
   type PluginStatus,
@@ -89,13 +90,8 @@ export class ImageHistory implements Observer {
     const atMs = this.#now();
     if (event.kind === "provider-queried") {
       const { provider, outcome, reason, detail } = event;
-      record.results.set(provider, {
-        provider,
-        outcome,
-        reason,
-        ...(detail !== undefined && { detail: safeText(detail, MAX_TEXT) }),
-        atMs,
-      });
+      const safe = detail && safeText(detail, MAX_TEXT);
+      record.results.set(provider, defined({ provider, outcome, reason, detail: safe, atMs }));
     }
     if (event.kind === "credential-renewed") addRenewal(record, "succeeded", atMs);
     if (event.kind === "renewal-failed") addRenewal(record, "failed", atMs);
@@ -180,10 +176,7 @@ export class ProviderStats implements Observer {
   }
 
   /** Returns all providers in the order of the chain, and the executed plugins by name. */
-  status(): {
-    readonly providers: readonly ProviderStatus[];
-    readonly plugins: readonly PluginStatus[];
-  } {
+  status(): Required<Pick<AgentStatus, "providers" | "plugins">> {
     const plugins = [...this.#plugins.values()].sort((a, b) => a.name < b.name ? -1 : 1);
     return { providers: [...this.#providers.values()], plugins };
   }
@@ -197,7 +190,7 @@ export class ProviderStats implements Observer {
     this.#providers.set(name, {
       ...before,
       requests: before.requests + 1,
-      failures: before.failures + (failed ? 1 : 0),
+      failures: before.failures + Number(failed),
       last: { outcome, reason, atMs },
       ...(failed && { lastFailure: { reason, detail: safeText(detail, MAX_TEXT), atMs } }),
     });
@@ -206,23 +199,21 @@ export class ProviderStats implements Observer {
   #countExecution(event: Extract<AgentEvent, { kind: "plugin-executed" }>): void {
     const { plugin: name, provider, result, durationMs, detail = "" } = event;
     const key = `${provider} ${name}`;
-    const before = this.#plugins.get(key);
-    if (before === undefined && this.#plugins.size >= MAX_PLUGINS) return;
-    const lastAtMs = this.#now();
+    if (!this.#plugins.has(key) && this.#plugins.size >= MAX_PLUGINS) return;
+    const before = this.#plugins.get(key) ?? { executions: 0, failures: 0, longestDurationMs: 0 };
+    const atMs = this.#now();
     const failed = result === "failure" || result === "timeout";
-    const lastFailure = failed
-      ? { detail: `${result}: ${safeText(detail, MAX_TEXT)}`, atMs: lastAtMs }
-      : before?.lastFailure;
     this.#plugins.set(key, {
+      ...before,
       name,
       provider,
-      executions: (before?.executions ?? 0) + 1,
-      failures: (before?.failures ?? 0) + (failed ? 1 : 0),
-      lastAtMs,
+      executions: before.executions + 1,
+      failures: before.failures + Number(failed),
+      lastAtMs: atMs,
       lastResult: result,
       lastDurationMs: durationMs,
-      longestDurationMs: Math.max(before?.longestDurationMs ?? 0, durationMs),
-      ...defined({ lastFailure }),
+      longestDurationMs: Math.max(before.longestDurationMs, durationMs),
+      ...(failed && { lastFailure: { detail: `${result}: ${safeText(detail, MAX_TEXT)}`, atMs } }),
     });
   }
 }

@@ -12,31 +12,23 @@ import { bySeverity, type FindingCode, type Problem, problemsOf, RANK } from "./
 
 /** The health states of an image from worst to best, as pages name them, with their meanings. */
 export const HEALTH_STATES = {
-  "expired": {
-    label: "expired",
-    meaning: "the credential has expired: reads of data that is not cached fail",
-  },
-  "read-errors": {
-    label: "reads fail",
-    meaning: "reads of a mount fail although its credential was delivered",
-  },
-  "failing": { label: "renewal fails", meaning: "renewing the credential fails" },
-  "missing": {
-    label: "no credential",
-    meaning: "no credential was found because a provider fails",
-  },
-  "undelivered": { label: "not delivered", meaning: "a mount does not have the credential" },
-  "adopted": {
-    label: "not renewed",
-    meaning: "no provider has a credential; mounts keep their current one",
-  },
-  "pending": { label: "waiting", meaning: "a mount is waiting for its first delivery" },
-  "renewing": { label: "renewing", meaning: "the credential is due for renewal" },
-  "valid": { label: "valid", meaning: "every mount has a valid credential" },
-  "public": { label: "public", meaning: "no credential is needed, or no provider has one" },
+  "expired": state("expired", "the credential has expired: reads of data that is not cached fail"),
+  "read-errors": state("reads fail", "reads of a mount fail although its credential was delivered"),
+  "failing": state("renewal fails", "renewing the credential fails"),
+  "missing": state("no credential", "no credential was found because a provider fails"),
+  "undelivered": state("not delivered", "a mount does not have the credential"),
+  "adopted": state("not renewed", "no provider has a credential; mounts keep their current one"),
+  "pending": state("waiting", "a mount is waiting for its first delivery"),
+  "renewing": state("renewing", "the credential is due for renewal"),
+  "valid": state("valid", "every mount has a valid credential"),
+  "public": state("public", "no credential is needed, or no provider has one"),
 } as const;
 /** A key of {@linkcode HEALTH_STATES}. */
 export type HealthState = keyof typeof HEALTH_STATES;
+
+function state(label: string, meaning: string) {
+  return { label, meaning } as const;
+}
 
 /** A mount and its nydusd. */
 export interface MountView {
@@ -120,9 +112,7 @@ function stateOf(
   problems: readonly Problem[],
   nowMs: number,
 ): HealthState {
-  if (window === "expired" || (expiresAtMs !== undefined && expiresAtMs <= nowMs)) {
-    return "expired";
-  }
+  if ((expiresAtMs ?? Infinity) <= nowMs) return "expired";
   const codes = new Set(problems.map(({ code }): FindingCode => code));
   if (codes.has("reads-failing")) return "read-errors";
   if (codes.has("credential-not-renewed")) return "adopted";

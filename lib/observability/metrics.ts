@@ -33,11 +33,11 @@ export interface MetricDefinition<Type = "counter" | "gauge" | "histogram"> {
 
 const OWN = "nydus_auth_agent_";
 
-/** Returns a function that defines a metric; the labels are in braces after its name. */
+/** Returns a tag of texts that define a metric: the name, the labels in braces, and the help. */
 function define<Type extends MetricDefinition["type"]>(type: Type, prefix = OWN) {
-  return (series: string, help: string): MetricDefinition<Type> => {
-    const [name = "", ...labels] = series.match(/\w+/g) ?? [];
-    return { name: prefix + name, type, help, labels };
+  return ([text = ""]: TemplateStringsArray): MetricDefinition<Type> => {
+    const [, name = "", labels = "", help = ""] = /^(\w+)(\S*)\s+(.*)$/.exec(text) ?? [];
+    return { name: prefix + name, type, help, labels: labels.match(/\w+/g) ?? [] };
   };
 }
 
@@ -50,161 +50,94 @@ const shared = { counter: define("counter", ""), gauge: define("gauge", "") };
 /** Every metric that the agent exports. A test compares this table with `docs/metrics.md`. */
 export const METRICS = {
   // Names of nydus-snapshotter (pkg/metrics/data/auth.go), so that its dashboards work.
-  renewals: shared.counter(
-    "snapshotter_credential_renewals_total{image_ref,result}",
-    "Total number of renewals of the credential of an image, by result.",
-  ),
-  storeEntries: shared.gauge(
-    "snapshotter_credential_store_entries{image_ref}",
-    "Whether the credential store has a credential for the image (1); absent if not.",
-  ),
-  expiry: gauge(
-    "credential_expiry_timestamp_seconds{image_ref}",
-    "Unix time at which the credential expires; absent if unknown.",
-  ),
-  refresh: gauge(
-    "credential_refresh_timestamp_seconds{image_ref}",
-    "Unix time after which the provider requests a refresh; absent if unspecified.",
-  ),
-  renewalDue: gauge(
-    "credential_renewal_due_timestamp_seconds{image_ref}",
-    "Unix time of the next scheduled renewal of the credential.",
-  ),
-  lastSuccess: gauge(
-    "credential_last_success_timestamp_seconds{image_ref}",
-    "Unix time of the last successful renewal of the credential.",
-  ),
-  outageTolerance: gauge(
-    "outage_tolerance_seconds",
-    "Time until the first mount's reads fail if no source is available from now on.",
-  ),
-  providerRequests: counter(
-    "provider_requests_total{provider}",
-    "Total number of credential requests per provider.",
-  ),
-  providerFailures: counter(
-    "provider_failures_total{provider,reason}",
-    "Total number of failed credential requests; no credential is not a failure.",
-  ),
-  providerDuration: histogram(
-    "provider_request_duration_seconds{provider}",
-    "Duration of credential requests per provider; 0 if the result was available.",
-  ),
-  pluginExecutions: counter(
-    "plugin_executions_total{plugin}",
-    "Total number of executions of a plugin or credential helper.",
-  ),
-  pluginFailures: counter(
-    "plugin_execution_failures_total{plugin}",
-    "Total number of executions that failed or timed out.",
-  ),
-  pluginDuration: histogram(
-    "plugin_execution_duration_seconds{plugin}",
-    "Duration of executions of a plugin or credential helper.",
-  ),
-  probes: counter(
-    "registry_probes_total{verdict}",
-    "Total number of verifications of a credential against a registry.",
-  ),
-  deliveries: counter(
-    "deliveries_total{result}",
-    "Total number of attempts to deliver a credential to a mount.",
-  ),
-  deliveryFailures: counter(
-    "delivery_failures_total",
-    "Total number of failed deliveries to a mount or its configuration file.",
-  ),
-  unapprovedHosts: counter(
-    "unapproved_hosts_total{action}",
-    "Total number of mounts configured to send credentials to an unapproved host.",
-  ),
-  instances: gauge(
-    "instances{state}",
-    "Number of RAFS instances (mounts) on this node, by delivery state.",
-  ),
-  instancesBehind: gauge(
-    "instances_behind",
-    "Number of mounts with an outdated credential until their nydusd restarts.",
-  ),
-  daemons: gauge("daemons{state}", "Number of nydusd daemons on this node, by state."),
-  reconciles: counter("reconciles_total", "Total number of completed reconciles."),
-  reconcileDuration: histogram("reconcile_duration_seconds", "Duration of reconciles."),
-  reconcileLast: gauge(
-    "reconcile_last_timestamp_seconds",
-    "Unix time at which the last reconcile completed; absent before the first.",
-  ),
-  checkInterval: gauge("check_interval_seconds", "Interval between reconciles, as configured."),
-  staleWatches: gauge(
-    "stale_watches",
-    "Number of interrupted Kubernetes watches, which use the last known state.",
-  ),
-  discoveryProblems: counter(
-    "discovery_problems_total{source}",
-    "Total number of failures while discovering daemons.",
-  ),
-  buildInfo: gauge("build_info{version,commit,deno}", "Version information in labels; always 1."),
-  configInfo: gauge(
-    "config_info{hash}",
-    "Hash of the configuration in effect, as a label; always 1.",
-  ),
-  configLastReload: gauge(
-    "config_last_reload_timestamp_seconds",
-    "Unix time at which the configuration in effect was loaded.",
-  ),
-  configReloadFailures: counter(
-    "config_reload_failures_total",
-    "Total number of configuration reloads that failed.",
-  ),
-  criProxyInPath: gauge(
-    "cri_proxy_in_path",
-    "Whether the CRI socket symlink points to the proxy (1) or elsewhere (0).",
-  ),
-  criProxyOpenConnections: gauge(
-    "cri_proxy_open_connections",
-    "Number of open client connections of the CRI proxy.",
-  ),
-  criProxyConnections: counter(
-    "cri_proxy_connections_total",
-    "Total number of connections accepted by the CRI proxy.",
-  ),
-  criProxyConnectionFailures: counter(
-    "cri_proxy_connection_failures_total",
-    "Total number of connections closed by the limit or an unavailable runtime.",
-  ),
-  criProxyBytes: counter(
-    "cri_proxy_bytes_total{to}",
-    "Total number of bytes forwarded by the CRI proxy.",
-  ),
-  criProxyPulls: counter(
-    "cri_proxy_pulls_total",
-    "Total number of PullImage requests observed by the CRI proxy.",
-  ),
-  criProxyParseFailures: counter(
-    "cri_proxy_parse_failures_total",
-    "Total number of streams that are forwarded without being parsed any more.",
-  ),
-  criProxySkippedMessages: counter(
-    "cri_proxy_skipped_messages_total",
-    "Total number of messages or credentials skipped by the CRI proxy.",
-  ),
-  eventLoopDelay: histogram(
-    "event_loop_delay_seconds",
-    "Delay of a timer every few seconds: how long the event loop was blocked.",
-  ),
-  cpuTime: shared.counter(
-    "process_cpu_seconds_total",
-    "Total user and system CPU time spent in seconds.",
-  ),
-  openDescriptors: shared.gauge(
-    "process_open_fds",
-    "Number of open file descriptors; absent without /bin/sh.",
-  ),
-  maxDescriptors: shared.gauge("process_max_fds", "Maximum number of open file descriptors."),
-  residentMemory: shared.gauge("process_resident_memory_bytes", "Resident memory size in bytes."),
-  processStart: shared.gauge(
-    "process_start_time_seconds",
-    "Unix time at which the process started.",
-  ),
+  renewals: shared.counter`snapshotter_credential_renewals_total{image_ref,result}
+    Total number of renewals of the credential of an image, by result.`,
+  storeEntries: shared.gauge`snapshotter_credential_store_entries{image_ref}
+    Whether the credential store has a credential for the image (1); absent if not.`,
+  expiry: gauge`credential_expiry_timestamp_seconds{image_ref}
+    Unix time at which the credential expires; absent if unknown.`,
+  refresh: gauge`credential_refresh_timestamp_seconds{image_ref}
+    Unix time after which the provider requests a refresh; absent if unspecified.`,
+  renewalDue: gauge`credential_renewal_due_timestamp_seconds{image_ref}
+    Unix time of the next scheduled renewal of the credential.`,
+  lastSuccess: gauge`credential_last_success_timestamp_seconds{image_ref}
+    Unix time of the last successful renewal of the credential.`,
+  outageTolerance: gauge`outage_tolerance_seconds
+    Time until the first mount's reads fail if no source is available from now on.`,
+  providerRequests: counter`provider_requests_total{provider}
+    Total number of credential requests per provider.`,
+  providerFailures: counter`provider_failures_total{provider,reason}
+    Total number of failed credential requests; no credential is not a failure.`,
+  providerDuration: histogram`provider_request_duration_seconds{provider}
+    Duration of credential requests per provider; 0 if the result was available.`,
+  pluginExecutions: counter`plugin_executions_total{plugin}
+    Total number of executions of a plugin or credential helper.`,
+  pluginFailures: counter`plugin_execution_failures_total{plugin}
+    Total number of executions that failed or timed out.`,
+  pluginDuration: histogram`plugin_execution_duration_seconds{plugin}
+    Duration of executions of a plugin or credential helper.`,
+  probes: counter`registry_probes_total{verdict}
+    Total number of verifications of a credential against a registry.`,
+  deliveries: counter`deliveries_total{result}
+    Total number of attempts to deliver a credential to a mount.`,
+  deliveryFailures: counter`delivery_failures_total
+    Total number of failed deliveries to a mount or its configuration file.`,
+  unapprovedHosts: counter`unapproved_hosts_total{action}
+    Total number of mounts configured to send credentials to an unapproved host.`,
+  instances: gauge`instances{state}
+    Number of RAFS instances (mounts) on this node, by delivery state.`,
+  instancesBehind: gauge`instances_behind
+    Number of mounts with an outdated credential until their nydusd restarts.`,
+  daemons: gauge`daemons{state}
+    Number of nydusd daemons on this node, by state.`,
+  reconciles: counter`reconciles_total
+    Total number of completed reconciles.`,
+  reconcileDuration: histogram`reconcile_duration_seconds
+    Duration of reconciles.`,
+  reconcileLast: gauge`reconcile_last_timestamp_seconds
+    Unix time at which the last reconcile completed; absent before the first.`,
+  checkInterval: gauge`check_interval_seconds
+    Interval between reconciles, as configured.`,
+  staleWatches: gauge`stale_watches
+    Number of interrupted Kubernetes watches, which use the last known state.`,
+  discoveryProblems: counter`discovery_problems_total{source}
+    Total number of failures while discovering daemons.`,
+  buildInfo: gauge`build_info{version,commit,deno}
+    Version information in labels; always 1.`,
+  configInfo: gauge`config_info{hash}
+    Hash of the configuration in effect, as a label; always 1.`,
+  configLastReload: gauge`config_last_reload_timestamp_seconds
+    Unix time at which the configuration in effect was loaded.`,
+  configReloadFailures: counter`config_reload_failures_total
+    Total number of configuration reloads that failed.`,
+  criProxyInPath: gauge`cri_proxy_in_path
+    Whether the CRI socket symlink points to the proxy (1) or elsewhere (0).`,
+  criProxyOpenConnections: gauge`cri_proxy_open_connections
+    Number of open client connections of the CRI proxy.`,
+  criProxyConnections: counter`cri_proxy_connections_total
+    Total number of connections accepted by the CRI proxy.`,
+  criProxyConnectionFailures: counter`cri_proxy_connection_failures_total
+    Total number of connections closed by the limit or an unavailable runtime.`,
+  criProxyBytes: counter`cri_proxy_bytes_total{to}
+    Total number of bytes forwarded by the CRI proxy.`,
+  criProxyPulls: counter`cri_proxy_pulls_total
+    Total number of PullImage requests observed by the CRI proxy.`,
+  criProxyParseFailures: counter`cri_proxy_parse_failures_total
+    Total number of streams that are forwarded without being parsed any more.`,
+  criProxySkippedMessages: counter`cri_proxy_skipped_messages_total
+    Total number of messages or credentials skipped by the CRI proxy.`,
+  eventLoopDelay: histogram`event_loop_delay_seconds
+    Delay of a timer every few seconds: how long the event loop was blocked.`,
+  cpuTime: shared.counter`process_cpu_seconds_total
+    Total user and system CPU time spent in seconds.`,
+  openDescriptors: shared.gauge`process_open_fds
+    Number of open file descriptors; absent without /bin/sh.`,
+  maxDescriptors: shared.gauge`process_max_fds
+    Maximum number of open file descriptors.`,
+  residentMemory: shared.gauge`process_resident_memory_bytes
+    Resident memory size in bytes.`,
+  processStart: shared.gauge`process_start_time_seconds
+    Unix time at which the process started.`,
 } as const satisfies Readonly<Record<string, MetricDefinition>>;
 
 /** Upper bounds (seconds) of histograms, from a cached result to the time limit of a plugin. */

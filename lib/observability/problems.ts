@@ -276,14 +276,11 @@ function imageProblem(image: ImageStatus, nowMs: number): PlacedProblem | undefi
   const cause = credentialCause(image);
   const base = { cause, remedy: `run: nydus-auth-agent explain ${image.image}` };
   const why = lastFailure === undefined ? "" : ` (${lastFailure.reason}: ${lastFailure.detail})`;
-  if (image.window === "expired" || (expiresAtMs !== undefined && expiresAtMs <= nowMs)) {
-    const ago = expiresAtMs === undefined
-      ? "has expired"
-      : `expired ${formatDuration(nowMs - expiresAtMs)} ago`;
-    const text = `the credential of ${name} ${ago}; reads of data that nydusd has not cached ` +
-      `fail${why}`;
+  if (expiresAtMs !== undefined && expiresAtMs <= nowMs) {
+    const text = `the credential of ${name} expired ${formatDuration(nowMs - expiresAtMs)} ago; ` +
+      `reads of data that nydusd has not cached fail${why}`;
     const code = "credential-expired";
-    return { ...base, code, severity: "critical", text, ...defined({ sinceMs: expiresAtMs }) };
+    return { ...base, code, severity: "critical", text, sinceMs: expiresAtMs };
   }
   const expires = expiresAtMs === undefined
     ? undefined

@@ -60,16 +60,13 @@ export function withTimesInMs<T extends object>(document: object): T {
 
 /** Replaces fields at any depth; `replace` returns undefined for those that stay. */
 function renamed(
-  object: object,
+  document: object,
   replace: (name: string, value: unknown) => readonly [string, unknown] | undefined,
-): Record<string, unknown> {
-  const convert = (value: unknown): unknown =>
-    Array.isArray(value)
-      ? value.map(convert)
-      : typeof value === "object" && value !== null
-      ? renamed(value, replace)
-      : value;
-  return Object.fromEntries(
-    Object.entries(object).map(([name, value]) => replace(name, value) ?? [name, convert(value)]),
-  );
+): object {
+  const text = JSON.stringify(document, (_, value) => {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+    const fields = Object.entries(value).map(([name, one]) => replace(name, one) ?? [name, one]);
+    return Object.fromEntries(fields);
+  });
+  return JSON.parse(text);
 }

@@ -16,7 +16,6 @@ export {
   PushedCredentials,
   type PushTarget,
 } from "./memory_providers.ts";
-export { CredentialHelpers, type CredentialHelpersOptions } from "./docker/credential_helper.ts";
 export {
   credentialsOf,
   type DockerConfig,
@@ -24,7 +23,11 @@ export {
   findAuth,
   parseDockerConfig,
 } from "./docker/docker_config.ts";
-export { DockerProvider } from "./docker/docker_provider.ts";
+export {
+  CredentialHelpers,
+  type CredentialHelpersOptions,
+  DockerProvider,
+} from "./docker/docker_provider.ts";
 export { KubeletProvider, type ReloadOutcome } from "./exec_plugin/kubelet_provider.ts";
 export { lintPlugins } from "./exec_plugin/provider_config.ts";
 export { readPluginResponse } from "./exec_plugin/plugin.ts";

@@ -247,6 +247,7 @@ export function candidateInNydusd(
   return defined({ credential, origin, fetchedAtMs: nowMs, expiresAtMs, watched: true });
 }
 
+/** The state of a mount after an attempt to deliver. */
 const STATE_AFTER: Readonly<Record<DeliveryOutcome["kind"], DeliveryState>> = {
   delivered: "stored",
   unchanged: "stored",

@@ -277,7 +277,7 @@ export function reportViewChanges(before: NodeView, after: NodeView, observer: O
 }
 
 /** States in which a mount keeps the credential that nydusd has. */
-const UNDELIVERABLE: readonly string[] = ["refused", "unsupported", "file-only", "withheld"];
+const UNDELIVERABLE: readonly DeliveryState[] = ["refused", "unsupported", "file-only", "withheld"];
 
 /** Returns the status of a daemon and its mounts. */
 function daemonStatus(daemon: Daemon, context: ReconcilerContext, nowMs: number): DaemonStatus {

@@ -225,19 +225,18 @@ export class CandidateSelector {
         detail: verdict.detail,
         durationMs: clock.monotonicMs() - startedMs,
       });
-      this.#trackAvailability(target, verdict);
+      const untilMs = verdict.kind === "throttled"
+        ? verdict.retryAtMs
+        : verdict.kind === "unreachable"
+        ? clock.wallMs() + UNREACHABLE_MS
+        : undefined;
+      if (untilMs !== undefined) {
+        setNewest(this.#unavailableUntilMs, target.host, untilMs, MAX_HOSTS);
+      }
       return verdict;
     }).finally(() => this.#probes.delete(key));
     this.#probes.set(key, started);
     return await started;
-  }
-
-  #trackAvailability({ host }: ProbeTarget, verdict: ProbeVerdict): void {
-    if (verdict.kind !== "throttled" && verdict.kind !== "unreachable") return;
-    const untilMs = verdict.kind === "throttled"
-      ? verdict.retryAtMs
-      : this.#options.clock.wallMs() + UNREACHABLE_MS;
-    setNewest(this.#unavailableUntilMs, host, untilMs, MAX_HOSTS);
   }
 
   #isAvailable({ host }: ProbeTarget): boolean {

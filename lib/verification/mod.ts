@@ -5,10 +5,9 @@
  */
 export {
   CandidateSelector,
-  type CandidateSelectorOptions,
   type ScoredCandidate,
   type Selection,
   type SelectionRequest,
 } from "./candidate_selector.ts";
-export { defaultProbeTarget, RegistryProbe, type RegistryProbeOptions } from "./probe.ts";
-export type { SelectionReason, Verify } from "./selection_rules.ts";
+export { defaultProbeTarget, RegistryProbe } from "./probe.ts";
+export type { Verify } from "./selection_rules.ts";

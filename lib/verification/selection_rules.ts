@@ -79,24 +79,28 @@ export function selectionStep(input: SelectionInput): SelectionStep {
   return { kind: "select", index, reason: reasonOf(options, index) };
 }
 
-/** The ranks of options, best first. With {@linkcode selectionStep}, these are all the rules. */
-const RANKS = [
+/**
+ * The ranks of options, best first, with the reason for a selection. With
+ * {@linkcode selectionStep}, these are all the rules.
+ */
+const RANKS = {
   /** Offered, and accepted by the registry or proven by reads. */
-  "good",
+  "good": "accepted",
   /** Offered and in use: no other option with an unknown verdict is better. */
-  "in-use",
+  "in-use": "in-use",
   /** Offered, with an unknown verdict. */
-  "unknown",
+  "unknown": "not-refused",
   /** No longer offered: the one in use, or the one before it. */
-  "earlier",
+  "earlier": "kept",
   /** Offered and unknown, with an implausible expiry, while that of the one in use is plausible. */
-  "implausible",
+  "implausible": "not-refused",
   /** Refused by reads; also the one in use, if the registry refused it. */
-  "refused",
+  "refused": "least-refused",
   /** Refused by the registry: it never replaces the one in use. */
-  "refused-by-registry",
-] as const;
-type Rank = typeof RANKS[number];
+  "refused-by-registry": "least-refused",
+} as const satisfies Readonly<Record<string, SelectionReason>>;
+type Rank = keyof typeof RANKS;
+const ORDER = Object.keys(RANKS);
 
 /**
  * Returns the indexes of all options by rank, best first. Within a rank, the option with the oldest
@@ -104,7 +108,7 @@ type Rank = typeof RANKS[number];
  */
 export function ranking(options: readonly SelectionOption[]): readonly number[] {
   const ranked = options.map((option, index) => {
-    const rank = RANKS.indexOf(rankOf(option, options));
+    const rank = ORDER.indexOf(rankOf(option, options));
     return { index, rank, refusedAtMs: option.refusedAtMs ?? 0 };
   });
   ranked.sort((a, b) => a.rank - b.rank || a.refusedAtMs - b.refusedAtMs);
@@ -144,19 +148,9 @@ function isGood({ verdict, proven }: SelectionOption): boolean {
   return verdict === "accepted" || verdict === "anonymous" || proven;
 }
 
-const REASONS: Readonly<Record<Rank, SelectionReason>> = {
-  "good": "accepted",
-  "in-use": "in-use",
-  "unknown": "not-refused",
-  "earlier": "kept",
-  "implausible": "not-refused",
-  "refused": "least-refused",
-  "refused-by-registry": "least-refused",
-};
-
 function reasonOf(options: readonly SelectionOption[], index: number): SelectionReason {
   const option = options[index];
   if (option === undefined || options.length === 1) return "only";
-  const reason = REASONS[rankOf(option, options)];
+  const reason = RANKS[rankOf(option, options)];
   return reason === "not-refused" && index === 0 ? "first" : reason;
 }

@@ -321,7 +321,7 @@ ${needs("qemu-aarch64-static", "ip")}
 ${KIT}
 export DENORT_BIN="$kit/denort-aarch64" DEMO=dist/nydus-auth-agent-aarch64-unknown-linux-gnu
 "$kit/deno" run -A scripts/compile.ts --target aarch64-unknown-linux-gnu || exit 1
-export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu NYDUS_DEMO_PACE=10
+export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu NYDUS_DEMO_PACE=20
 unshare --user --map-root-user --mount --net --pid --fork bash -c '
   ip link set lo up && mount -t proc proc /proc &&
   mount -t binfmt_misc none /proc/sys/fs/binfmt_misc || { echo "requires binfmt_misc"; exit 77; }
@@ -362,7 +362,7 @@ export const NIGHTLY: readonly Check[] = [
     ),
   ),
   check("service on its own kernel", "cpu", 25, GUEST, { ...beside, optional: true }),
-  check("demo on emulated aarch64", "cpu", 15, EMULATED_DEMO, installed),
+  check("demo on emulated aarch64", "cpu", 25, EMULATED_DEMO, installed),
   check(
     "the kubelet's plugin code",
     "wait-3",

@@ -28,7 +28,7 @@ import { isAllowedHost } from "../../lib/observability/app.ts";
 import { credentialsOf, findAuth, parseDockerConfig } from "../../lib/providers/mod.ts";
 import { readPluginResponse } from "../../lib/providers/mod.ts";
 import { readProviderConfig } from "../../lib/providers/exec_plugin/provider_config.ts";
-import { readHelperResult } from "../../lib/providers/docker/credential_helper.ts";
+import { readHelperResult } from "../../lib/providers/docker/docker_provider.ts";
 import { readGoYaml } from "../../lib/formats/go_yaml.ts";
 import { ExecAuthenticator } from "../../lib/providers/kubernetes/connection.ts";
 import { readKubeconfig } from "../../lib/providers/kubernetes/kubeconfig.ts";

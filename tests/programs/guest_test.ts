@@ -32,7 +32,7 @@ mount -t ext4 -o ro /dev/vdb /root/opt/guest
 exec switch_root /root /lib/systemd/systemd
 `;
 
-/** A plugin that says which addresses it reached, and for one image takes all memory. */
+/** A plugin that reports which addresses it reached, and for one image takes all memory. */
 const PLUGIN = `#!/bin/sh
 box=/opt/guest/busybox
 case $(cat) in *hog*) $box dd if=/dev/zero of=/dev/null bs=600M count=1 ;; esac
@@ -72,7 +72,7 @@ const SCRIPT = `exec >/dev/ttyS0 2>&1
 agent=/usr/local/bin/nydus-auth-agent
 unit=nydus-auth-agent.service
 group=/sys/fs/cgroup/system.slice/$unit
-say() { echo "result $1=$(eval "$2")"; }
+result() { echo "result $1=$(eval "$2")"; }
 get() { $agent get registry.test/$1 --output json 2>/dev/null | tr -d "[:space:]"; }
 # The emulated plugin is slow, so the first call may not wait for its answer.
 wait_for() { for try in 1 2 3 4 5 6 7 8 9 10; do get $1 | grep username && break; done; }
@@ -84,17 +84,17 @@ cp /opt/guest/drop-in.conf /etc/systemd/system/$unit.d/limits.conf
 /opt/guest/nydus-auth-agent install --now
 pid() { systemctl show --value --property MainPID $unit; }
 before=$(pid)
-say memory_max "cat $group/memory.max"
-say swap_max "cat $group/memory.swap.max"
-say outside "/opt/guest/busybox nc -w 5 192.0.2.1 80 </dev/null && echo reached"
-say credential "wait_for app:1"
-say hog "$agent get registry.test/hog:1 >/dev/null 2>&1; echo \\$?"
+result memory_max "cat $group/memory.max"
+result swap_max "cat $group/memory.swap.max"
+result outside "/opt/guest/busybox nc -w 5 192.0.2.1 80 </dev/null && echo reached"
+result credential "wait_for app:1"
+result hog "$agent get registry.test/hog:1 >/dev/null 2>&1; echo \\$?"
 oom_kills() { sed -n 's/^oom_kill //p' $group/memory.events; }
 for second in $(seq 60); do [ $(oom_kills) = 0 ] && sleep 1; done
-say oom_kills oom_kills
-say after "wait_for app:2"
-say same_process "[ $before = \\$(pid) ] && echo yes"
-say ready "systemctl is-active $unit"
+result oom_kills oom_kills
+result after "wait_for app:2"
+result same_process "[ $before = \\$(pid) ] && echo yes"
+result ready "systemctl is-active $unit"
 journalctl --no-pager -n 40 -u $unit
 `;
 
@@ -144,7 +144,7 @@ async function boot(kernel: string, binary: string): Promise<string> {
         ...disks.flatMap(({ path }) => ["-drive", `file=${path},format=raw,if=virtio`]),
         "-append",
         [
-          "console=ttyS0 quiet panic=-1",
+          "console=ttyS0 loglevel=4 panic=-1",
           'systemd.run="/bin/sh /opt/guest/script"',
           "systemd.run_success_action=poweroff systemd.run_failure_action=poweroff",
         ].join(" "),

@@ -83,7 +83,6 @@ function imageSummary(
 
 function facts({ image, word: state, level }: ImageView, nowMs: number): Markup {
   const { provider, origin, plugin, pattern, fingerprint, renewals, failures } = image;
-  const at = (ms: number | undefined) => ms === undefined ? "" : moment(ms, nowMs);
   const rows: readonly (readonly [string, Cell])[] = [
     ["Endpoint", image.endpoint ?? ""],
     ["Health", html`${word(level, HEALTH_STATES[state].label)}, ${HEALTH_STATES[state].meaning}`],
@@ -92,9 +91,9 @@ function facts({ image, word: state, level }: ImageView, nowMs: number): Markup 
     ["Matched pattern", pattern ?? ""],
     ["Origin", origin ?? ""],
     ["Credential expires", lifetimeBar(image, nowMs)],
-    ["Refresh requested", at(image.refreshAtMs)],
-    ["Last renewal", at(image.renewedAtMs)],
-    ["Next renewal", at(image.nextAttemptAtMs)],
+    ["Refresh requested", moment(image.refreshAtMs, nowMs)],
+    ["Last renewal", moment(image.renewedAtMs, nowMs)],
+    ["Next renewal", moment(image.nextAttemptAtMs, nowMs)],
     ["Renewals", `${renewals.success} succeeded, ${renewals.failure} failed`],
     ["Failures since the last success", failures === 0 ? "" : String(failures)],
     ["Fingerprint", fingerprint ?? ""],
@@ -116,7 +115,7 @@ function mountTable(mounts: readonly MountView[], nowMs: number): Markup {
     mount.snapshotId,
     `${daemon.id} (${[daemon.state, daemon.mode, daemon.version].filter(Boolean).join(", ")})`,
     word(mountLevel(mount), mount.delivery),
-    mount.deliveredAtMs === undefined ? "" : moment(mount.deliveredAtMs, nowMs),
+    moment(mount.deliveredAtMs, nowMs),
     mountDetail(daemon, mount, nowMs),
   ]);
   return html`<h2>Mounts</h2>

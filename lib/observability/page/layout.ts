@@ -13,7 +13,7 @@ export type Cell = string | Markup;
 
 /** The Content-Security-Policy: only this style and script, and requests to the same origin. */
 export const PAGE_POLICY = `default-src 'none'; style-src '${hashOf(style)}'; ` +
-  `script-src '${hashOf(refresh)}'; connect-src 'self'; img-src 'self'; ` +
+  `script-src '${hashOf(refresh)}'; connect-src 'self'; img-src data:; ` +
   "base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /** Renders a page. `body` is the main part below the summary. */
@@ -33,7 +33,7 @@ export function layout(
         <meta charset="utf-8">
         <meta name="viewport" content="width=device-width, initial-scale=1">
         <title>${printable(title)}</title>
-        <link rel="icon" href="/icon.svg?level=${level}">
+        <link rel="icon" href="${icon(level)}">
         <style>${raw(style)}</style>
       </head>
       <body>
@@ -74,12 +74,12 @@ export function summaryBlock(
   `;
 }
 
-/** Returns the icon of a page, a dot in the color of a level, as SVG. */
-export function icon(level: string): string {
-  const name = level === "critical" || level === "warning" ? level : "ok";
-  const [, color = ""] = new RegExp(`--${name}: (#[0-9a-f]+);`).exec(style) ?? [];
-  return '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">' +
-    `<circle cx="8" cy="8" r="7" fill="${color}"/></svg>\n`;
+/** Returns the icon of a page, a dot in the color of a level. */
+function icon(level: HealthLevel): string {
+  const [, color = ""] = new RegExp(`--${level}: (#[0-9a-f]+);`).exec(style) ?? [];
+  const svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">' +
+    `<circle cx="8" cy="8" r="7" fill="${color}"/></svg>`;
+  return `data:image/svg+xml,${encodeURIComponent(svg)}`;
 }
 
 /** Returns the hash of an inline text as a source expression of a Content-Security-Policy. */
@@ -135,8 +135,9 @@ export function word(level: HealthLevel, text: string, meaning = ""): Markup {
   return html`<span class="word ${level}" title="${meaning}">${text}</span>`;
 }
 
-/** Renders a time relative to now, with the absolute time as its machine-readable value. */
-export function moment(atMs: number, nowMs: number): Markup {
+/** Renders a time, if it is known, relative to now; its machine-readable value is absolute. */
+export function moment(atMs: number | undefined, nowMs: number): Cell {
+  if (atMs === undefined) return "";
   const ms = atMs - nowMs;
   const text = ms < 0 ? `${formatDuration(-ms)} ago` : `in ${formatDuration(ms)}`;
   const date = new Date(atMs);
@@ -153,7 +154,7 @@ export function lifetimeBar(image: ImageStatus, nowMs: number): Cell {
   const isExpired = expiresAtMs <= nowMs;
   const text = isExpired
     ? html`<span class="word critical">expired ${moment(expiresAtMs, nowMs)}</span>`
-    : html`${moment(expiresAtMs, nowMs)}`;
+    : moment(expiresAtMs, nowMs);
   const lifetimeMs = expiresAtMs - (renewedAtMs ?? expiresAtMs);
   if (!isExpired && lifetimeMs <= 0) return text;
   const percent = isExpired ? 0 : Math.round(Math.min(1, (expiresAtMs - nowMs) / lifetimeMs) * 100);

@@ -2,6 +2,7 @@ import { html } from "hono/html";
 import {
   type AgentStatus,
   type DaemonStatus,
+  type FailureStatus,
   formatDuration,
   type PluginStatus,
   printable,
@@ -242,12 +243,14 @@ function providerRow(provider: ProviderStatus, isEnabled: boolean, nowMs: number
       : html`<span title="${REASON_CODES[last.reason]}">${last.reason}</span>, ${
         moment(last.atMs, nowMs)
       }`,
-    lastFailure === undefined
-      ? ""
-      : html`${lastFailure.reason}: ${printable(lastFailure.detail)}, ${
-        moment(lastFailure.atMs, nowMs)
-      }`,
+    failureCell(lastFailure, nowMs),
   ];
+}
+
+function failureCell(failure: PluginStatus["lastFailure"] | FailureStatus, nowMs: number): Cell {
+  if (failure === undefined) return "";
+  const reason = "reason" in failure ? `${failure.reason}: ` : "";
+  return html`${reason}${printable(failure.detail)}, ${moment(failure.atMs, nowMs)}`;
 }
 
 function pluginTable({ plugins = [], nowMs }: AgentStatus): Markup | "" {
@@ -269,9 +272,7 @@ function pluginRow(plugin: PluginStatus, nowMs: number): Cell[] {
     String(failures),
     `${formatDuration(plugin.lastDurationMs)} (longest ${longest})`,
     moment(plugin.lastAtMs, nowMs),
-    lastFailure === undefined
-      ? ""
-      : html`${printable(lastFailure.detail)}, ${moment(lastFailure.atMs, nowMs)}`,
+    failureCell(lastFailure, nowMs),
   ];
 }
 

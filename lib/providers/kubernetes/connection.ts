@@ -19,6 +19,7 @@ import {
   type ClientConfig,
   type ExecConfig,
   inClusterConfig,
+  type KubeconfigResult,
   type PemSource,
   readKubeconfig,
 } from "./kubeconfig.ts";
@@ -61,7 +62,7 @@ export class ConnectionResolver {
   /** The last content of each file. */
   readonly #texts = new Map<string, string>();
   /** The last valid kubeconfig. */
-  #loaded: { readonly text: string; readonly config: ClientConfig } | undefined;
+  #loaded: { readonly text: string; readonly result: KubeconfigResult } | undefined;
   #exec: ExecAuthenticator | undefined;
   #connection: { readonly key: string; readonly connection: KubeConnection } | undefined;
 
@@ -77,12 +78,16 @@ export class ConnectionResolver {
   /** Never rejects. */
   async resolve(): Promise<ConnectionResult> {
     try {
-      const config = await this.#loadConfig();
-      if (config === undefined) {
+      const loaded = await this.#load();
+      if (loaded === undefined) {
         const detail = "found neither a kubeconfig nor the service account of a pod";
         return { kind: "failed", failure: { reason: "no-config-file", detail } };
       }
-      return { kind: "ok", connection: await this.#authenticate(config) };
+      if (loaded.kind === "invalid") {
+        const detail = loaded.problems.map(formatProblem).join("; ");
+        return { kind: "failed", failure: { reason: "invalid-config", detail } };
+      }
+      return { kind: "ok", connection: await this.#authenticate(loaded.config) };
     } catch (error) {
       const failure = { reason: reasonOf(error), detail: messageOf(error) };
       return { kind: "failed", failure };
@@ -91,18 +96,15 @@ export class ConnectionResolver {
 
   /** Returns the problems of the configuration, without calling the API server or a plugin. */
   async check(): Promise<readonly ConfigProblem[]> {
-    const path = this.#path();
-    const file = path ?? "kubeconfig";
+    const file = this.#path() ?? "kubeconfig";
     try {
-      const text = path === undefined ? undefined : await this.#text(path);
-      const reading = text === undefined ? undefined : readKubeconfig(text, file);
-      if (reading?.kind === "invalid") return reading.problems;
-      const config = reading?.config ?? inClusterConfig(this.#options.env);
-      if (config === undefined) {
+      const loaded = await this.#load();
+      if (loaded?.kind === "invalid") return loaded.problems;
+      if (loaded === undefined) {
         const problem = "the file does not exist, and the agent does not run in a pod";
         return [{ file, place: "", problem, remedy: "set providers.kubesecret.kubeconfig" }];
       }
-      const { ca, cert, key, auth } = config;
+      const { ca, cert, key, auth } = loaded.config;
       for (const pem of [ca, cert, key]) await this.#pem(pem);
       if (auth.kind === "token-file") await this.#requiredText(auth.path);
       return [];
@@ -112,19 +114,20 @@ export class ConnectionResolver {
     }
   }
 
-  async #loadConfig(): Promise<ClientConfig | undefined> {
+  /** While the file is invalid, the last valid one stays in use. Undefined without a file or pod. */
+  async #load(): Promise<KubeconfigResult | undefined> {
     const path = this.#path();
     const text = path === undefined ? undefined : await this.#text(path);
-    if (path === undefined || text === undefined) return inClusterConfig(this.#options.env);
-    if (text === this.#loaded?.text) return this.#loaded.config;
-    const reading = readKubeconfig(text, path);
-    if (reading.kind === "config") {
-      this.#loaded = { text, config: reading.config };
-      this.#exec = undefined;
-    } else if (this.#loaded === undefined) {
-      throw new AgentError("invalid-config", reading.problems.map(formatProblem).join("; "));
+    if (path === undefined || text === undefined) {
+      const config = inClusterConfig(this.#options.env);
+      return config && { kind: "config", config };
     }
-    return this.#loaded.config;
+    if (text === this.#loaded?.text) return this.#loaded.result;
+    const result = readKubeconfig(text, path);
+    if (result.kind === "invalid") return this.#loaded?.result ?? result;
+    this.#loaded = { text, result };
+    this.#exec = undefined;
+    return result;
   }
 
   /** Returns the path of the kubeconfig file. Of a list in `$KUBECONFIG`, only the first is read. */
@@ -209,7 +212,6 @@ function messageOf(error: unknown): string {
 
 function reasonOf(error: unknown): ReasonCode {
   if (!(error instanceof AgentError)) return "internal-error";
-  if (error.code === "invalid-config") return "invalid-config";
   return error instanceof ExecPluginError ? "source-refused" : "unreadable";
 }
 

@@ -160,7 +160,7 @@ export class CachedProgram {
     while (true) {
       const cached = fromCache();
       if (cached !== undefined) return cached;
-      const running = this.#runningFor(image);
+      const running = this.#running.get(this.#cacheKey(image)) ?? this.#running.get(ANY_KEY);
       if (running === undefined) {
         const isForced = this.#isForced(request);
         const newest = request.refused && !isForced ? this.#newest(image) : undefined;
@@ -241,11 +241,6 @@ export class CachedProgram {
     if (refused === undefined) return false;
     const nowMs = this.#options.clock.monotonicMs();
     return this.#refusals.mayForce(this.#cacheKey(image), nowMs, refused);
-  }
-
-  /** Returns the execution whose response may serve an image. */
-  #runningFor(image: ImageReference): Promise<EntryResult> | undefined {
-    return this.#running.get(this.#cacheKey(image)) ?? this.#running.get(ANY_KEY);
   }
 
   /** Returns the expected cache key of an image. */
@@ -338,8 +333,8 @@ interface CachedAuth {
   readonly username: string;
 }
 
-/** The execution that produced a response. */
-export interface ExecutionRecord {
+/** A cached response. */
+export interface CacheEntry {
   /** Sequence number: later executions have higher numbers. */
   readonly execution: number;
   /** Wall time at which the execution started. */
@@ -349,10 +344,6 @@ export interface ExecutionRecord {
   readonly respondedAtMonotonicMs: number;
   /** `validUntilMs` of the request that caused the execution. */
   readonly requestedUntilMs?: number;
-}
-
-/** A cached response. */
-export interface CacheEntry extends ExecutionRecord {
   /** How long after the response it may be served without another execution. */
   readonly cacheMs: number;
   /** Most specific pattern first; undefined if there is no credential for the cache key. */
@@ -387,7 +378,7 @@ export function cacheKeys(image: ImageReference): readonly string[] {
 export function toCacheEntry(
   { name, kind }: { readonly name: string; readonly kind: "plugin" | "helper" },
   { auth, cacheDurationMs }: ProgramResponse,
-  record: ExecutionRecord,
+  record: Omit<CacheEntry, "cacheMs" | "auths" | "warnings">,
 ): CacheEntry {
   const warnings = new Set<string>();
   const { fetchedAtMs } = record;
@@ -427,19 +418,14 @@ export function toCacheEntry(
   return { ...record, cacheMs, auths, warnings: [...warnings] };
 }
 
-/** What a cached response contains for an image. */
-export interface EntryMatch {
-  /** Most specific pattern first. */
-  readonly candidates: readonly Candidate[];
-  /** Set if a pattern without a credential matches. */
-  readonly anonymous?: "anonymous-entry" | "incomplete-entry";
-}
-
-/** Returns what an entry contains for an image; no pattern matches without a target. */
+/**
+ * Returns what an entry contains for an image, the most specific pattern first. `anonymous` is set if
+ * a pattern without a credential matches. No pattern matches without a target.
+ */
 export function matchEntry(
   { auths = [] }: CacheEntry,
   target: ImageTarget | undefined,
-): EntryMatch {
+): { readonly candidates: readonly Candidate[]; readonly anonymous?: ReasonCode } {
   const matches = auths.filter(({ pattern }) =>
     pattern === undefined || (target !== undefined && pattern.matches(target))
   );

@@ -28,7 +28,7 @@ Deno.test("man page: lists every command and option, and contains no unknown rof
   deepEqual([...requests].filter((request) => !known.includes(request)), []);
 });
 
-const textOf = (name: string) => texts(PROGRAM).get(name)?.text() ?? "";
+const textOf = (name: string) => texts(PROGRAM).get(name)?.text ?? "";
 
 /** Runs the program with arguments, which may not need a file or socket. */
 async function ran(...args: readonly string[]) {

@@ -71,7 +71,7 @@ Deno.test("createApp: /v1/status is the status with the health", async () => {
 
 Deno.test("createApp: every response has the security headers and no CORS header", async () => {
   const app = appOf();
-  const requests = ["/", "/images?ref=x", "/icon.svg", "/metrics", "/livez", "/nothing"].map((
+  const requests = ["/", "/images?ref=x", "/metrics", "/livez", "/nothing"].map((
     path,
   ) => app.request(path));
   const post = app.request("/metrics", { method: "POST" });

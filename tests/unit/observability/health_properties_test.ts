@@ -142,9 +142,7 @@ Deno.test("findingsOf: every problem is in one finding, after its causes, which 
 function minimumRank({ images, daemons, problems, staleWatches = [], loopAgeMs = 0 }: AgentStatus) {
   const mounts = daemons.flatMap(({ instances }) => instances);
   const isCritical = loopAgeMs > 180_000 ||
-    images.some(({ window, expiresAtMs = Infinity }) =>
-      window === "expired" || expiresAtMs <= NOW_MS
-    ) ||
+    images.some(({ expiresAtMs = Infinity }) => expiresAtMs <= NOW_MS) ||
     mounts.some(({ readsFailingSinceMs = Infinity }) => NOW_MS - readsFailingSinceMs >= 30_000);
   if (isCritical) return RANK.critical;
   const isWarning = problems.length + staleWatches.length > 0 ||

@@ -123,7 +123,7 @@ Deno.test("healthOf: reports the worst finding", () => {
   const view = health({
     images: [
       imageOf("registry.example/a:1", { provider: "adopted", expiresAtMs: NOW_MS + 1 }),
-      imageOf("registry.example/b:1", { expiresAtMs: NOW_MS + HOUR_MS, window: "expired" }),
+      imageOf("registry.example/b:1", { expiresAtMs: NOW_MS, window: "expired" }),
     ],
   });
   match(view.summary, /^the credential of registry\.example\/b:1 expired/);

@@ -2,7 +2,7 @@ import { doesNotMatch, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { firstJsonValue } from "../../../lib/formats/go_json.ts";
 import { AgentError } from "../../../lib/model/mod.ts";
-import { readHelperResult } from "../../../lib/providers/docker/credential_helper.ts";
+import { readHelperResult } from "../../../lib/providers/docker/docker_provider.ts";
 import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
 import { parseDockerConfig, readPluginResponse } from "../../../lib/providers/mod.ts";
 import { exited } from "../../fakes/process.ts";

@@ -299,7 +299,7 @@ Deno.test("imageViews: returns every health state with its level", () => {
       { ...bare, failures: 1, lastFailure },
       imageOf("failing", { failures: 1, lastFailure }),
       imageOf("read-errors"),
-      imageOf("expired", { window: "expired" }),
+      imageOf("expired", { window: "expired", expiresAtMs: NOW_MS }),
     ],
     daemons: [daemonOf("d", [
       mountOf("1", { image: "pending", delivery: "pending" }),
