@@ -3,7 +3,7 @@ import { type BaseIssue, safeParse } from "valibot";
 import { AgentError, Deadline, defined } from "../model/mod.ts";
 import { withTextTimes } from "../observability/mod.ts";
 import { type ApiAgent, ApiError, type ApiOptions, type Route, ROUTES } from "./routes.ts";
-import { fieldsOf, REQUESTS } from "./schemas.ts";
+import { requestFields, REQUESTS } from "./schemas.ts";
 
 /** Deadline of a response. The result of a slower provider is used by the next request. */
 const TIMEOUT_MS = 30_000;
@@ -84,7 +84,7 @@ function problemOf(name: keyof typeof REQUESTS, issue: BaseIssue<unknown>): stri
     const field = path.at(-1) ?? "";
     // Any other name is not a mistyped one.
     const unknown = /^[a-z_]{1,20}$/i.test(field) ? `unknown field ${field}` : "unknown field";
-    return `${placeOf(parent)}: ${unknown}; the fields are ${fieldsOf(name, parent).join(", ")}`;
+    return `${placeOf(parent)}: ${unknown}; the fields are ${requestFields(name, parent)}`;
   }
   if (issue.type === "strict_object" && issue.input === undefined && path.length > 0) {
     return `${placeOf(parent)}: ${path.at(-1)} is missing`;

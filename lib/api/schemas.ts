@@ -96,11 +96,12 @@ export const REQUESTS = {
   logLevel: v.strictObject({ level: v.picklist(["debug", "info", "warning", "error"]) }),
 } as const;
 
-/** Returns the names of the fields of a request body, or of the credential in one. */
-export function fieldsOf(name: keyof typeof REQUESTS, [parent]: readonly string[]): string[] {
-  return parent === "credential"
-    ? [...new Set(credential.options.flatMap(({ entries }) => Object.keys(entries)))]
+/** Lists the fields of a request body, or of the credential in one. */
+export function requestFields(name: keyof typeof REQUESTS, [parent]: readonly string[]): string {
+  const fields = parent === "credential"
+    ? credential.options.flatMap(({ entries }) => Object.keys(entries))
     : Object.keys(REQUESTS[name].entries);
+  return [...new Set(fields)].join(", ");
 }
 
 const providerName = v.pipe(

@@ -8,7 +8,7 @@ export interface CommandCall<Options = OptionValues> {
   readonly context: Context;
   /** The definitions of all commands. */
   readonly program: Command;
-  /** The options again: those that stand for configuration keys, and others, which are ignored. */
+  /** The options as the configuration reads them: it ignores those that are not its keys. */
   readonly flags: Flags;
   readonly args: Command["processedArgs"];
   readonly options: Options;

@@ -124,9 +124,9 @@ export async function loadConfigForStatus(context: Context, flags: Flags): Promi
 
 /** Returns the complete status as tables, problems first. */
 export function statusText(status: AgentStatus, nowMs: number): string {
-  const problems = status.problems.map((
-    p,
-  ) => [p.source, printable(p.subject), printable(p.detail)]);
+  const problems = status.problems.map(({ source, subject, detail }) =>
+    [source, subject, detail].map(printable)
+  );
   return [
     imageTable(status, nowMs),
     mountTable(status, nowMs) + toleranceText(status, nowMs),

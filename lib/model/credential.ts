@@ -1,4 +1,5 @@
 import { createHmac, randomBytes } from "node:crypto";
+import { fieldsOf } from "./defined.ts";
 import { AgentError } from "./errors.ts";
 
 // A random key per process, so that fingerprints in a log cannot be used to verify guesses.
@@ -195,25 +196,20 @@ function jwtExpiry(token: string): unknown {
   const parts = token.split(".");
   const [header, payload] = parts;
   if (parts.length !== 3 || !header || !payload) return undefined;
-  if (field(decodeJson(header, "base64url"), "alg") === undefined) return undefined;
-  return field(decodeJson(payload, "base64url"), "exp");
+  if (decodeJson(header, "base64url")?.["alg"] === undefined) return undefined;
+  return decodeJson(payload, "base64url")?.["exp"];
 }
 
 function ecrExpiry(token: string): unknown {
   if (!/^e[yw]/.test(token)) return undefined; // base64 of `{"`, or of `{` and white space
-  return field(decodeJson(token, "base64"), "expiration");
+  return decodeJson(token, "base64")?.["expiration"];
 }
 
-function decodeJson(text: string, alphabet: "base64" | "base64url"): unknown {
+function decodeJson(text: string, alphabet: "base64" | "base64url") {
   try {
     const bytes = Uint8Array.fromBase64(text, { alphabet });
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return fieldsOf(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)));
   } catch {
     return undefined;
   }
-}
-
-function field(value: unknown, name: string): unknown {
-  if (typeof value !== "object" || value === null || !Object.hasOwn(value, name)) return undefined;
-  return (value as Record<string, unknown>)[name];
 }

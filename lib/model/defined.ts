@@ -20,6 +20,12 @@ export function defined<T extends object>(fields: T): Defined<T> {
   ) as Defined<T>;
 }
 
+/** Returns the fields of an object; undefined for any other value. */
+export function fieldsOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  return value as Readonly<Record<string, unknown>>;
+}
+
 /** Adds the newest entry of a map; beyond the limit, the oldest one is evicted. */
 export function setNewest<K, V>(map: Map<K, V>, key: K, value: V, max: number): void {
   map.delete(key);

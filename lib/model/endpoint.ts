@@ -1,4 +1,4 @@
-import { defined } from "./defined.ts";
+import { defined, fieldsOf } from "./defined.ts";
 import { AgentError } from "./errors.ts";
 import { imageAt, type ImageReference, isDockerHub } from "./image_reference.ts";
 
@@ -92,12 +92,6 @@ function texts(value: unknown): readonly string[] {
 
 function text(value: unknown): string | undefined {
   return typeof value === "string" && value !== "" ? value : undefined;
-}
-
-/** Returns a JSON object, or undefined for other values. */
-export function fieldsOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
-  return value as Readonly<Record<string, unknown>>;
 }
 
 /** A host that receives the credential of a mount, and its role for nydusd. */

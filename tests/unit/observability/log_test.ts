@@ -297,6 +297,9 @@ Deno.test("redact: replaces secret fields by name at any depth", () => {
   equal(redactText("basic authentication is in use"), "basic authentication is in use");
   ok(!JSON.stringify(redact({ detail: new Secret(CANARY) })).includes(CANARY));
   match(Object.keys(redact({ "a\nb": 1 })).join(), /^[ -~]+$/);
+  const deep = { a: { b: { c: { d: "deep enough" } } } };
+  deepEqual(redact(deep), deep);
+  deepEqual(redact({ deep: { deep } }), { deep: { deep: { a: { b: { c: "[too deep]" } } } } });
 });
 
 Deno.test("redactText: replaces base64 of a user name and password, and no other text", () => {

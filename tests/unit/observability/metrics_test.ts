@@ -2,6 +2,7 @@ import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { METRICS } from "../../../lib/observability/metrics.ts";
 import { AgentMetrics } from "../../../lib/observability/mod.ts";
+import { EVENTS } from "./events.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, PROCESS, statusOf } from "./status_of.ts";
 
 const IMAGE = "registry.example/app:1";
@@ -136,6 +137,7 @@ Deno.test("AgentMetrics.notify: counts totals and failures separately", async ()
   ) metrics.notify({ kind: "delivery-attempted", ...attempted, outcome });
   metrics.notify({ kind: "discovery-problem", source: "system-api", subject: "s", detail: "d" });
   metrics.notify({ kind: "discovery-problem", source: "x\n", subject: "s", detail: "d" });
+  metrics.notify(EVENTS["registry-probed"]);
   metrics.notify({ kind: "config-loaded", hash: "old", files: [] });
   metrics.notify({ kind: "config-loaded", hash: "new", files: [] });
   metrics.notify({ kind: "config-refused", problems: [] });
@@ -147,6 +149,7 @@ Deno.test("AgentMetrics.notify: counts totals and failures separately", async ()
       'provider_failures_total{provider="kubelet",reason="plugin-timeout"} 0',
       'provider_request_duration_seconds_bucket{le="0.005",provider="kubelet"} 1',
       'provider_request_duration_seconds_count{provider="kubelet"} 2',
+      'registry_probes_total{verdict="refused"} 1',
       'plugin_executions_total{plugin="ecr"} 4',
       'plugin_execution_failures_total{plugin="ecr"} 2',
       'deliveries_total{result="delivered"} 2',

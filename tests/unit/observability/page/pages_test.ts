@@ -1,10 +1,10 @@
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { type AppOptions, createApp } from "../../../../lib/observability/app.ts";
 import { HEALTH_STATES, healthOf, ImageHistory } from "../../../../lib/observability/mod.ts";
 import { earlierCredentialUse, imageViews } from "../../../../lib/observability/image_view.ts";
-import { PROVIDER_NAMES } from "../../../../lib/model/mod.ts";
-import { guideLink } from "../../../../lib/observability/page/layout.ts";
+import { type ImageStatus, PROVIDER_NAMES } from "../../../../lib/model/mod.ts";
+import { guideLink, lifetimeBar } from "../../../../lib/observability/page/layout.ts";
 import style from "../../../../lib/observability/page/style.css" with { type: "text" };
 import { FINDING_CODES } from "../../../../lib/observability/problems.ts";
 import { GUIDES } from "../../../../lib/assets/mod.ts";
@@ -157,6 +157,14 @@ Deno.test("imagePage: shows the renewals of the last day as a graphic, with text
   }
   const none = await pageOf({ ...stage, history: outside }, imagePath(firstImage(stage)));
   match(none, /<h2>Renewals of the last day<\/h2>\s*<p class="muted">None/);
+});
+
+Deno.test("lifetimeBar: needs the start of the lifetime, except for an expired credential", () => {
+  const bar = (parts: Partial<ImageStatus>) => String(lifetimeBar(imageOf("a", parts), NOW_MS));
+  doesNotMatch(bar({ expiresAtMs: NOW_MS + 60_000 }), /<svg/);
+  match(bar({ expiresAtMs: NOW_MS - 60_000 }), /0 % of the lifetime is left/);
+  const times = { renewedAtMs: NOW_MS - 60_000, expiresAtMs: NOW_MS + 60_000 };
+  match(bar(times), /"50 % of the lifetime is left"/);
 });
 
 Deno.test("nodePage: shows images with problems first, and other problems", async () => {
