@@ -28,17 +28,19 @@ export class Semaphore {
   }
 }
 
-/**
- * Sleeps until the monotonic clock is at the next multiple of an interval. Loops whose intervals are
- * multiples of each other then run in the same wakeup of the process.
- */
-export function sleepToNextTick(
+/** Sleeps to the end of an interval of {@linkcode Clock.every}. Resolves to its delay in ms. */
+export async function sleepToNextTick(
   clock: Clock,
   intervalMs: number,
-  options: CallOptions,
-): Promise<void> {
-  // Whole milliseconds: a timer that fires early would run the loop twice.
-  return clock.sleep(Math.ceil(intervalMs - clock.monotonicMs() % intervalMs), options);
+  { signal }: CallOptions,
+): Promise<number> {
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const timer = clock.every(intervalMs, resolve);
+  try {
+    return await abortable(promise, signal);
+  } finally {
+    timer[Symbol.dispose]();
+  }
 }
 
 /**

@@ -12,6 +12,11 @@ export interface Clock {
   monotonicMs(): number;
   /** Supports more than 2^31 ms. Rejects with the signal's reason when aborted. */
   sleep(ms: number, options?: CallOptions): Promise<void>;
+  /**
+   * Calls `run` after each interval, which may be rounded down to a multiple of 800 ms, with its
+   * delay in ms. The intervals of all callers end in the same wakeups of the process.
+   */
+  every(intervalMs: number, run: (delayMs: number) => void): Disposable;
 }
 
 /** A child process to run until it exits. Secrets are passed on stdin, never in `args`. */

@@ -219,6 +219,21 @@ export interface Context {
 /** A longer `setTimeout` fires immediately. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
+/** Everything periodic shares one timer: a wakeup costs an idle process more than its work. */
+const TICK_MS = 800;
+const periodic = new Set<(delayMs: number) => void>();
+let timer: ReturnType<typeof setInterval> | undefined;
+let ticks = 0;
+let lastTickMs = 0;
+
+function tick(): void {
+  const nowMs = performance.now();
+  const delayMs = Math.max(0, nowMs - lastTickMs - TICK_MS);
+  lastTickMs = nowMs;
+  ticks++;
+  for (const run of periodic) run(delayMs);
+}
+
 /** The wall clock and the monotonic clock of the machine. */
 export const systemClock: Clock = {
   wallMs: () => Date.now(),
@@ -233,6 +248,20 @@ export const systemClock: Clock = {
     } catch {
       throw signal?.reason;
     }
+  },
+  every(intervalMs, run) {
+    const count = Math.max(1, Math.floor(intervalMs / TICK_MS));
+    const runWhenDue = (delayMs: number) => ticks % count === 0 && run(delayMs);
+    if (periodic.size === 0) {
+      lastTickMs = performance.now();
+      timer = setInterval(tick, TICK_MS);
+    }
+    periodic.add(runWhenDue);
+    return {
+      [Symbol.dispose]() {
+        if (periodic.delete(runWhenDue) && periodic.size === 0) clearInterval(timer);
+      },
+    };
   },
 };
 

@@ -66,6 +66,8 @@ export class MessageReader {
   #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #start = 0;
   #end = 0;
+  /** The last head and its bytes as text: a peer that is polled repeats it. */
+  #last: { readonly text: string; readonly head: MessageHead } | undefined;
 
   constructor(source: ByteSource, { strict = false }: { readonly strict?: boolean } = {}) {
     this.#source = source;
@@ -92,8 +94,21 @@ export class MessageReader {
     } = {},
   ): Promise<MessageHead | undefined> {
     if (!await this.begin()) return undefined;
-    const [startLine = "", ...fields] = (await this.#text(maxBytes, "section")).split("\r\n");
-    return { startLine, headers: headersOf(fields, maxFields) };
+    if (this.#last !== undefined && this.#skip(this.#last.text)) return this.#last.head;
+    const text = await this.#text(maxBytes, "section");
+    const [startLine = "", ...fields] = text.split("\r\n");
+    const head = { startLine, headers: headersOf(fields, maxFields) };
+    this.#last = { text: `${text}\r\n\r\n`, head };
+    return head;
+  }
+
+  /** Consumes a text if it is buffered completely. */
+  #skip(text: string): boolean {
+    const end = this.#start + text.length;
+    const buffered = this.#buffer.subarray(this.#start, Math.min(this.#end, end));
+    if (latin1.decode(buffered) !== text) return false;
+    this.#start = end;
+    return true;
   }
 
   /** Yields a body as it arrives. Read it to its end before the next head. */

@@ -16,6 +16,8 @@ const MAX_CONNECTIONS = 2;
 const EXIT_MS = 50;
 /** Sockets whose connections are kept open: more than a node has daemons. */
 const MAX_IDLE_PEERS = 128;
+/** Deadlines are checked this often. */
+const DEADLINE_CHECK_MS = 800;
 
 const HEADERS = [["Host", "localhost"]] as const;
 const HEADERS_OF_JSON = [...HEADERS, ["Content-Type", "application/json"]] as const;
@@ -75,8 +77,11 @@ class PooledUnixHttp implements UnixHttp {
       call.connection?.close();
       cancelled.resolve({ kind: "timed-out" });
     };
-    // Without `Deadline`, which costs more: an idle node makes many of these requests.
-    const timer = setTimeout(cancel, timeoutMs);
+    // A timer of its own would wake an idle process again, although it is cleared.
+    const deadlineMs = performance.now() + timeoutMs;
+    const timer = systemClock.every(DEADLINE_CHECK_MS, () => {
+      if (performance.now() >= deadlineMs) cancel();
+    });
     signal?.addEventListener("abort", cancel);
     peer.pending++;
     try {
@@ -85,7 +90,7 @@ class PooledUnixHttp implements UnixHttp {
       signal?.throwIfAborted();
       return result;
     } finally {
-      clearTimeout(timer);
+      timer[Symbol.dispose]();
       signal?.removeEventListener("abort", cancel);
       peer.pending--;
       this.#forgetUnused(socketPath, peer);

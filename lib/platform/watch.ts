@@ -1,12 +1,11 @@
 import { dirname } from "@std/path";
 import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
-import { type Clock, sleepToNextTick } from "../model/mod.ts";
+import type { Clock } from "../model/mod.ts";
 
 const SCAN_INTERVAL_MS = 800;
 /** A scan checks this part of the entries below a path, in turn: each within ten seconds. */
 const CHECKED_PART = 1 / 12;
-const MIN_CHECKED = 2;
 /** A folder is read again for this time after a change: its next change may have the same mtime. */
 const RECENT_MS = 30_000;
 /** Pause after an asynchronous scan of a folder as a multiple of its duration. */
@@ -51,24 +50,18 @@ export function watchPaths(
   changed: (path: string, watched: string) => void,
   { clock, isLocal = isOnLocalFileSystem }: WatchOptions,
 ): Disposable {
-  let isStopped = false;
   const watches = [...new Set(paths)].map((path) =>
     new PathWatch(path, {
       clock,
       isLocal,
-      changed: (changedPath) => {
-        if (!isStopped) changed(changedPath, path);
-      },
+      changed: (changedPath) => changed(changedPath, path),
     })
   );
-  const poll = async () => {
-    while (!isStopped) {
-      for (const watch of watches) watch.poll();
-      await sleepToNextTick(clock, SCAN_INTERVAL_MS, {});
-    }
+  const poll = () => {
+    for (const watch of watches) watch.poll();
   };
-  void poll();
-  return { [Symbol.dispose]: () => isStopped = true };
+  poll();
+  return clock.every(SCAN_INTERVAL_MS, poll);
 }
 
 /** Returns a text that changes whenever the content of a file may have changed. */
@@ -122,6 +115,8 @@ class PathWatch {
   #isLocal: boolean | undefined;
   #isScanning = false;
   #hasBaseline = false;
+  /** Entries to check in addition, as a fraction. */
+  #uncheckedCount = 0;
   #nextAtMs = 0;
 
   constructor(path: string, options: PathWatchOptions) {
@@ -162,8 +157,10 @@ class PathWatch {
   }
 
   #longestUnchecked(): readonly Entry[] {
-    if (this.#entries.size === 0) return [];
-    const count = Math.max(MIN_CHECKED, Math.ceil(this.#entries.size * CHECKED_PART));
+    this.#uncheckedCount += this.#entries.size * CHECKED_PART;
+    const count = Math.floor(this.#uncheckedCount);
+    if (count === 0) return [];
+    this.#uncheckedCount -= count;
     const next = [...this.#entries.values().take(count)];
     for (const entry of next) {
       this.#entries.delete(entry.path);
@@ -195,7 +192,7 @@ class PathWatch {
     }
     entry.info = info;
     if (info === undefined) this.#entries.delete(path);
-    else if (entry !== this.#root) this.#entries.set(path, entry);
+    else if (entry !== this.#root && !info.isSocket) this.#entries.set(path, entry);
     if (isFolder) this.#frequent.add(entry);
     else if (entry !== this.#root) this.#frequent.delete(entry);
     // Other devices and deeper levels are not read.

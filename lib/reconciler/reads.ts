@@ -12,7 +12,7 @@ import type { Renewals } from "./renewals.ts";
 /** Within the ten seconds in which a refused credential is to be replaced. */
 const POLL_INTERVAL_MS = 4_800;
 /** Revocations often come in series: after a forced renewal reads are polled more often. */
-const FAST_POLL_INTERVAL_MS = 400;
+const FAST_POLL_INTERVAL_MS = 800;
 const FAST_POLL_MS = 30_000;
 /** Daemons polled concurrently. */
 const MAX_PARALLEL = 8;

@@ -22,6 +22,10 @@ export class VirtualClock implements Clock {
     return Promise.resolve();
   }
 
+  every(): Disposable {
+    return { [Symbol.dispose]() {} };
+  }
+
   /** Converts wall time to time since the start. */
   sinceStart(wallMs: number): number {
     return wallMs - this.#startMs;

@@ -48,6 +48,18 @@ export class FakeClock implements Clock {
     });
   }
 
+  every(intervalMs: number, run: (delayMs: number) => void): Disposable {
+    const ended = new AbortController();
+    const loop = async () => {
+      while (true) {
+        await this.sleep(intervalMs - this.#monotonicMs % intervalMs, ended);
+        run(0);
+      }
+    };
+    loop().catch(() => {}); // rejects only when aborted
+    return { [Symbol.dispose]: () => ended.abort() };
+  }
+
   /** Resolves once at least `count` calls of `sleep` are waiting. */
   waiting(count = 1): Promise<void> {
     if (this.#sleepers.length >= count) return Promise.resolve();

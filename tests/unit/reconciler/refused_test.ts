@@ -87,7 +87,7 @@ Deno.test("Refused credential: reads fail for at most 10 s over six revocations 
   }
 });
 
-Deno.test("Refused credential: reads are polled every 400 ms in the 30 s after a forced renewal", async () => {
+Deno.test("Refused credential: reads are polled every 800 ms in the 30 s after a forced renewal", async () => {
   const { clock, node, token, executedMs } = stage({ mints: true, readEveryMs: 100 });
   node.mount(image(0), "u:t0", "2.4.1");
   const revoked = new Set<string>();
@@ -105,7 +105,7 @@ Deno.test("Refused credential: reads are polled every 400 ms in the 30 s after a
     await clock.advance(31 * SECOND);
     times.push(await revoke());
     const [slow = 0, fast = Infinity, later = 0] = times;
-    ok(slow > 4 * SECOND && fast <= 500 && later > 4 * SECOND, times.join(", "));
+    ok(slow > 4 * SECOND && fast <= 900 && later > 4 * SECOND, times.join(", "));
   });
 });
 
