@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-console -- a command for contributors
 /**
- * `deno task docs`: writes the generated parts of `docs/`, between `<!-- generated: NAME -->` and
- * `<!-- end -->`. `tests/unit/docs_test.ts` checks that they are up to date.
+ * `deno task docs`: writes the sample configuration and the generated parts of `docs/`, between
+ * `<!-- generated: NAME -->` and `<!-- end -->`. Unit tests check that they are up to date.
  *
  * @module
  */
@@ -15,6 +15,16 @@ import { FINDINGS } from "../lib/observability/problems.ts";
 import { GRANTS } from "./lib/permissions.ts";
 
 const DOCS = new URL("../docs/", import.meta.url);
+const SAMPLE = new URL("../lib/assets/config.toml", import.meta.url);
+const SAMPLE_COLUMNS = 100;
+const SAMPLE_HEADER = `# nydus-auth-agent: /etc/nydus-auth-agent/config.toml
+#
+# Every key, commented out, with its default, or with an example if the default depends on something
+# else. An empty file is valid. Precedence: flag, environment variable
+# (NYDUS_AUTH_AGENT_<SECTION>_<KEY>), this file, the snapshotter's configuration file, default.
+# Durations are texts such as "90s" or "1h30m"; paths are absolute.
+# Validate the configuration with: nydus-auth-agent check
+`;
 
 /** Labels with a fixed set of values, with an optional note. */
 const LABELS: readonly (readonly [label: string, values: readonly string[], note?: string])[] = [
@@ -111,6 +121,45 @@ function configKey({ path, type, flag, description, ...key }: ConfigKey): string
   return `\`${path}\`${option}: ${description} (${values}; ${fallback})`;
 }
 
+/** Returns the sample configuration, `lib/assets/config.toml`. */
+export function sampleConfig(): string {
+  const keys = CONFIG_KEYS.map((key) => {
+    const [, table = "", name = ""] = /^(?:(.*)\.)?(\w+)$/.exec(key.path) ?? [];
+    const text = `${comment(key)}# ${name} = ${tomlLiteral(key.example)}\n`;
+    return { table: table.replace("daemons[]", "# [[daemons]]"), text };
+  });
+  const tables = [...Map.groupBy(keys, ({ table }) => table)].map(([table, entries]) => {
+    const head = table === "" || table.startsWith("#") ? table : `[${table}]`;
+    return `${head}\n${entries.map(({ text }) => text).join("\n")}`.trimStart();
+  });
+  return [SAMPLE_HEADER, ...tables].join("\n");
+}
+
+/** Describes a key in lines of at most `SAMPLE_COLUMNS`. */
+function comment(
+  { type, description, snapshotter, default: value, defaultNote = "" }: ConfigKey,
+): string {
+  const isRequired = defaultNote === "required";
+  const theirs = snapshotter === undefined ? undefined : `the snapshotter's ${snapshotter}`;
+  const below = value === undefined || (theirs ?? defaultNote) === "" ? "" : "the value below";
+  const own = [below, isRequired ? "" : defaultNote].filter((text) => text !== "").join(", ");
+  const byDefault = [theirs, own].filter((text) => text).join(", else ");
+  const values = type.expected.startsWith("one of") ? ` One of ${type.expected.slice(7)}.` : "";
+  return wrapped(`${description}${values}${isRequired ? " Required." : ""}`) +
+    (byDefault === "" ? "" : wrapped(`Default: ${byDefault}.`));
+}
+
+/** Returns a text without code marks as comment lines. */
+function wrapped(text: string): string {
+  const lines = [""];
+  for (const word of text.replaceAll("`", "").split(" ")) {
+    const line = `${lines.at(-1)} ${word}`;
+    if (line.length < SAMPLE_COLUMNS) lines[lines.length - 1] = line;
+    else lines.push(` ${word}`);
+  }
+  return lines.map((line) => `#${line}\n`).join("");
+}
+
 function codes(values: readonly string[]): string {
   return values.map((value) => `\`${value}\``).join(", ");
 }
@@ -120,11 +169,12 @@ function list(items: readonly string[]): string {
 }
 
 if (import.meta.main) {
+  Deno.writeTextFileSync(SAMPLE, sampleConfig());
   const pages = pagesWithParts();
   for (const { url, text } of pages) Deno.writeTextFileSync(url, withGenerated(text));
   const fmt = new Deno.Command(Deno.execPath(), {
     args: ["fmt", "--quiet", ...pages.map(({ url }) => fileURLToPath(url))],
   });
   Deno.exitCode = (await fmt.output()).code;
-  console.log(`${pages.length} pages`);
+  console.log(`${pages.length} pages and the sample configuration`);
 }

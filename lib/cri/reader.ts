@@ -71,22 +71,11 @@ export class CriConnectionReader {
   }
 
   fromClient(chunk: Uint8Array): void {
-    try {
-      this.#client?.read(chunk);
-    } catch (error) {
-      this.closed();
-      this.#lose("client", error);
-    }
+    this.#read("client", this.#client, chunk);
   }
 
   fromServer(chunk: Uint8Array): void {
-    try {
-      this.#server?.read(chunk);
-    } catch (error) {
-      this.#server = undefined;
-      this.#guard(() => this.#calls.endResponses());
-      this.#lose("server", error);
-    }
+    this.#read("server", this.#server, chunk);
   }
 
   /** Call when the client has closed its direction; responses may still arrive. */
@@ -102,17 +91,23 @@ export class CriConnectionReader {
     this.#calls.endAll();
   }
 
-  #lose(side: "client" | "server", error: unknown): void {
-    const reason = error instanceof WireError ? error.reason : "internal-error";
-    this.#guard(() => this.#note({ kind: "lost", side, reason }));
+  #read(side: "client" | "server", parser: StreamParser<never> | undefined, chunk: Uint8Array) {
+    try {
+      parser?.read(chunk);
+    } catch (error) {
+      this.#lose(side, error instanceof WireError ? error.reason : "internal-error");
+    }
   }
 
-  /** Calls a callback whose errors must not affect the connection. */
-  #guard(call: () => void): void {
+  /** Stops reading a direction, if it is the client's also the other one. */
+  #lose(side: "client" | "server", reason: CriProblem): void {
     try {
-      call();
+      this.#server = undefined;
+      if (side === "client") this.closed();
+      else this.#calls.endResponses();
+      this.#note({ kind: "lost", side, reason });
     } catch {
-      // An error has already been reported for this direction.
+      // An error of a callback must not affect the connection.
     }
   }
 }

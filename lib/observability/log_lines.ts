@@ -325,14 +325,13 @@ function deliveryLines({ outcome, ...event }: DeliveryAttempted): Line<"delivery
         suffix(detail);
       return [{ name, message, fields, recovery }];
     }
-    case "delivered":
+    case "delivered": {
+      const message = `delivered the credential to ${mount}`;
+      return [{ name: "credential-delivered", message, fields, recovery }];
+    }
     case "unchanged": {
-      const isNew = kind === "delivered";
-      const name = isNew ? "credential-delivered" : "delivery-unchanged";
-      const message = isNew
-        ? `delivered the credential to ${mount}`
-        : `${mount} already has the current credential`;
-      return [{ name, message, fields, recovery }];
+      const message = `${mount} already has the current credential`;
+      return [{ name: "delivery-unchanged", message, fields, recovery }];
     }
     default:
       return kind satisfies never;

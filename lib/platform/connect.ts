@@ -1,3 +1,4 @@
+import { promisify } from "node:util";
 import { Deadline, Secret } from "../model/mod.ts";
 import { tryClose } from "./files.ts";
 import { systemClock } from "./host.ts";
@@ -27,12 +28,8 @@ export type Resolve = (hostname: string) => Promise<readonly string[]>;
 const systemResolve: Resolve = async (hostname) => {
   // `node:dns/promises` writes a deprecation warning to the standard error in Deno 2.6.
   const { lookup } = await import("node:dns");
-  const found = Promise.withResolvers<readonly string[]>();
-  lookup(hostname, { all: true }, (error, addresses) => {
-    if (error) found.reject(error);
-    else found.resolve(addresses.map(({ address }) => address));
-  });
-  return await found.promise;
+  const found = await promisify(lookup)(hostname, { all: true });
+  return found.map(({ address }) => address);
 };
 
 /** Options of {@linkcode connectTcp}. */
@@ -66,6 +63,7 @@ export async function connectTcp(
   if (addresses.length === 0) throw new ForbiddenAddressError();
   const connection = await connectFirst(addresses.slice(0, MAX_ADDRESSES), port, waiting.signal);
   signal.addEventListener("abort", () => tryClose(connection));
+  if (signal.aborted) tryClose(connection);
   return connection;
 }
 
@@ -83,7 +81,7 @@ async function connectFirst(
 ): Promise<Deno.TcpConn> {
   using attempts = new Deadline(undefined, signal);
   const attempt = async (hostname: string, index: number) => {
-    await systemClock.sleep(index * NEXT_ADDRESS_MS, attempts);
+    if (index > 0) await systemClock.sleep(index * NEXT_ADDRESS_MS, attempts);
     const connection = await Deno.connect({ hostname, port, signal: attempts.signal });
     if (attempts.signal.aborted) {
       connection.close();

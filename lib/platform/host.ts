@@ -1,6 +1,7 @@
 import { basename } from "@std/path";
 import { fstatSync } from "node:fs";
 import process from "node:process";
+import { setTimeout } from "node:timers/promises";
 import {
   type Clock,
   Deadline,
@@ -218,21 +219,6 @@ export interface Context {
 /** A longer `setTimeout` fires immediately. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) return reject(signal.reason);
-    const abort = () => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", abort);
-      resolve();
-    }, ms);
-    signal?.addEventListener("abort", abort);
-  });
-}
-
 /** Everything periodic shares one timer: a wakeup costs an idle process more than its work. */
 const TICK_MS = 800;
 const periodic = new Set<(delayMs: number) => void>();
@@ -253,12 +239,15 @@ export const systemClock: Clock = {
   wallMs: () => Date.now(),
   monotonicMs: () => performance.now(),
   async sleep(ms, { signal } = {}) {
-    let restMs = Math.max(0, ms);
-    while (restMs > MAX_TIMEOUT_MS) {
-      await pause(MAX_TIMEOUT_MS, signal);
-      restMs -= MAX_TIMEOUT_MS;
+    try {
+      let restMs = Math.max(0, ms);
+      for (; restMs > MAX_TIMEOUT_MS; restMs -= MAX_TIMEOUT_MS) {
+        await setTimeout(MAX_TIMEOUT_MS, undefined, { signal });
+      }
+      await setTimeout(restMs, undefined, { signal });
+    } catch {
+      throw signal?.reason;
     }
-    await pause(restMs, signal);
   },
   every(intervalMs, run) {
     const count = Math.max(1, Math.floor(intervalMs / TICK_MS));

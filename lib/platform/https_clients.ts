@@ -80,7 +80,7 @@ async function openOver(
 ): Promise<OpenedResponse> {
   const connection = new ClientConnection(tls ? await connectTls(peer, tls, signal) : peer);
   signal.addEventListener("abort", () => connection.close());
-  signal.throwIfAborted();
+  if (signal.aborted) connection.close();
   const { status, headers: received, framing } = await connection.send({
     method,
     target: `${url.pathname}${url.search}`,
@@ -159,7 +159,11 @@ async function send(
   const caCerts = await Promise.all(request.caFiles.map(readCertificateAuthority));
   const skipVerify = request.skipVerify && isTls;
   const proxyUrl = request.proxyUrl ?? (skipVerify ? undefined : environmentProxy(url));
-  if (proxyUrl !== undefined) refuseMetadataLiteral(hostname);
+  const literal = literalAddress(hostname);
+  // Only addresses: a proxy resolves names itself.
+  if (proxyUrl !== undefined && literal !== undefined && isMetadataAddress(literal)) {
+    throw new ForbiddenAddressError();
+  }
   if (proxyUrl !== undefined && !skipVerify) {
     using client = createProxiedClient(proxyUrl, { caCerts, poolMaxIdlePerHost: 0 });
     return await readResult(await openWithClient(client, { ...request, url }, signal), request);
@@ -170,12 +174,6 @@ async function send(
     : await openTunnel(proxyUrl, `${hostname}:${port}`, signal);
   const tls = isTls ? { host: hostname, caCerts, skipVerify } : undefined;
   return await readResult(await openOver(connection, { ...request, url }, tls, signal), request);
-}
-
-/** Checks IP addresses only: a proxy resolves names itself. */
-function refuseMetadataLiteral(hostname: string): void {
-  const literal = literalAddress(hostname);
-  if (literal !== undefined && isMetadataAddress(literal)) throw new ForbiddenAddressError();
 }
 
 async function readCertificateAuthority(path: string): Promise<string> {
@@ -222,7 +220,8 @@ class PooledKubeHttp implements KubeHttp {
       return isCut ? { kind: "too-large" } : answered(response, text);
     } catch (error) {
       signal?.throwIfAborted();
-      return this.#failed(request, error, deadline);
+      this.#drop(request);
+      return failureOf(error, deadline);
     } finally {
       deadline.abort(); // closes a connection that is not pooled
     }
@@ -244,7 +243,8 @@ class PooledKubeHttp implements KubeHttp {
         }
       } catch (error) {
         signal?.throwIfAborted();
-        return this.#failed(request, error, deadline);
+        this.#drop(request);
+        return failureOf(error, deadline);
       }
       handlers.started();
       const lines = new Lines(request.maxBytes);
@@ -285,12 +285,6 @@ class PooledKubeHttp implements KubeHttp {
     return await openOver(peer, outgoing, tls, signal);
   }
 
-  /** Drops the client: a failed connection may stay half-open in its pool. */
-  #failed(request: KubeHttpRequest, error: unknown, deadline: Deadline): KubeHttpFailure {
-    this.#drop(request);
-    return failureOf(error, deadline);
-  }
-
   async #client({ connection }: KubeHttpRequest): Promise<Deno.HttpClient> {
     if (!this.#clients.has(connection)) await checkKeyPair(connection);
     const known = this.#clients.get(connection);
@@ -309,6 +303,7 @@ class PooledKubeHttp implements KubeHttp {
     return client;
   }
 
+  /** Drops a client: a failed connection may stay half-open in its pool. */
   #drop({ connection }: Pick<KubeHttpRequest, "connection">): void {
     tryClose(this.#clients.get(connection));
     this.#clients.delete(connection);
@@ -341,12 +336,11 @@ class Lines {
 }
 
 function answered({ status, headers }: OpenedResponse, body: string): KubeHttpResponse {
-  const retryAfterMs = parseRetryAfter(headers.get("retry-after"));
+  const retryAfterMs = parseRetryAfter(headers.get("retry-after") ?? "");
   return defined({ kind: "answered" as const, status, body: new Secret(body), retryAfterMs });
 }
 
-function parseRetryAfter(text: string | null | undefined): number | undefined {
-  if (text === null || text === undefined) return undefined;
+function parseRetryAfter(text: string): number | undefined {
   const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - Date.now();
   return ms >= 0 ? Math.min(ms, MAX_RETRY_AFTER_MS) : undefined;
 }

@@ -1,4 +1,5 @@
 import {
+  fieldsOf,
   type NydusdApi,
   type NydusdInfo,
   type NydusdMount,
@@ -11,7 +12,7 @@ import {
   type UnixHttpResult,
 } from "../model/mod.ts";
 
-const KEY = ":registry_auth";
+const KEY = "registry_auth";
 
 /**
  * Creates a client for the HTTP API of nydusd (dragonflyoss/nydus `docs/nydusd.md`,
@@ -32,15 +33,12 @@ export function createNydusdApi(
       return isV3 ? { kind: "ok", value: { version: "v3", state: "RUNNING", mounts: [] } } : info;
     },
     async readAuths(socketPath, { mountId, ...options } = {}) {
-      if (mountId === undefined) {
-        return peerResult(await get(socketPath, "/api/v1/config", options), readAuths);
-      }
-      const path = `/api/v1/config?id=${encodeURIComponent(mountId)}`;
-      return peerResult(await get(socketPath, path, options), (body) => readAuth(mountId, body));
+      const path = `/api/v1/config${queryOf(mountId)}`;
+      return peerResult(await get(socketPath, path, options), (body) => readAuths(body, mountId));
     },
     async putAuth(socketPath, mountId, auth, options = {}) {
       if (auth.isEmpty) throw new TypeError("an empty registry_auth would clear the credential");
-      const path = `/api/v1/config?id=${encodeURIComponent(mountId)}`;
+      const path = `/api/v1/config${queryOf(mountId)}`;
       // No other keys: for an unknown one nydusd responds with 500 although it stores the rest.
       const body = new Secret(JSON.stringify({ registry_auth: auth.reveal() }));
       const request = { socketPath, method: "PUT" as const, path, body, timeoutMs };
@@ -48,55 +46,50 @@ export function createNydusdApi(
       return result.kind === "ok" ? { kind: "ok", value: undefined } : result;
     },
     async backendReads(socketPath, { mountId, ...options } = {}) {
-      const query = mountId === undefined ? "" : `?id=${encodeURIComponent(mountId)}`;
-      const path = `/api/v1/metrics/backend${query}`;
+      const path = `/api/v1/metrics/backend${queryOf(mountId)}`;
       return peerResult(await get(socketPath, path, options), readReads);
     },
   };
 }
 
+function queryOf(mountId: string | undefined): string {
+  return mountId === undefined ? "" : `?id=${encodeURIComponent(mountId)}`;
+}
+
 function readInfo(body: unknown): NydusdInfo | undefined {
-  const daemon = record(body);
+  const daemon = fieldsOf(body);
   const state = string(daemon?.["state"]);
   if (daemon === undefined || state === undefined) return undefined;
-  const version = string(record(daemon["version"])?.["package_ver"]) ?? "";
-  const collection = record(daemon["backend_collection"]) ?? {};
+  const version = string(fieldsOf(daemon["version"])?.["package_ver"]) ?? "";
+  const collection = fieldsOf(daemon["backend_collection"]) ?? {};
   const mounts = Object.entries(collection).map(([id, mount]) => readMount(id, mount));
   return { version, state, mounts };
 }
 
 function readMount(mountId: string, body: unknown): NydusdMount {
-  const mount = record(body);
-  const backend = record(record(mount?.["config"])?.["backend"]);
+  const mount = fieldsOf(body);
+  const backend = fieldsOf(fieldsOf(mount?.["config"])?.["backend"]);
   const backendType = string(backend?.["type"]) ?? string(mount?.["backend_type"]) ?? "";
   // Version 2 of the configuration names the section after the type, version 1 `config`.
   const registry = readRegistryBackend(backend?.["registry"] ?? backend?.["config"]);
   return { mountId, backendType, ...(registry !== undefined && { backend: registry }) };
 }
 
-function readAuths(body: unknown): ReadonlyMap<string, Secret> | undefined {
-  const keys = record(body);
+/** Reads the keys of all mounts, or of one. An unknown mount has none. */
+function readAuths(body: unknown, mountId?: string): ReadonlyMap<string, Secret> | undefined {
+  const keys = fieldsOf(body);
   if (keys === undefined) return undefined;
   const auths = new Map<string, Secret>();
   for (const [key, value] of Object.entries(keys)) {
-    if (!key.endsWith(KEY)) continue;
+    if (mountId === undefined ? !key.endsWith(`:${KEY}`) : key !== KEY) continue;
     if (typeof value !== "string") return undefined;
-    auths.set(key.slice(0, -KEY.length), new Secret(value));
+    auths.set(mountId ?? key.slice(0, -KEY.length - 1), new Secret(value));
   }
   return auths;
 }
 
-/** Reads the keys of one mount. An unknown mount has none. */
-function readAuth(mountId: string, body: unknown): ReadonlyMap<string, Secret> | undefined {
-  const keys = record(body);
-  if (keys === undefined) return undefined;
-  const value = keys["registry_auth"];
-  if (value === undefined) return new Map();
-  return typeof value === "string" ? new Map([[mountId, new Secret(value)]]) : undefined;
-}
-
 function readReads(body: unknown): { readonly reads: number; readonly errors: number } | undefined {
-  const counters = record(body);
+  const counters = fieldsOf(body);
   const reads = counters?.["read_count"];
   const errors = counters?.["read_errors"];
   return typeof reads === "number" && typeof errors === "number" ? { reads, errors } : undefined;
@@ -127,7 +120,7 @@ function readDaemons(body: unknown): readonly SnapshotterDaemon[] | undefined {
 }
 
 function readDaemon(body: unknown): SnapshotterDaemon | undefined {
-  const daemon = record(body);
+  const daemon = fieldsOf(body);
   const id = string(daemon?.["id"]);
   const apiSocket = string(daemon?.["api_socket"]);
   if (daemon === undefined || id === undefined || apiSocket === undefined) return undefined;
@@ -136,8 +129,8 @@ function readDaemon(body: unknown): SnapshotterDaemon | undefined {
     id,
     apiSocket,
     pid: typeof pid === "number" ? pid : 0,
-    instances: Object.entries(record(instances) ?? {}).map(([key, value]) => {
-      const instance = record(value);
+    instances: Object.entries(fieldsOf(instances) ?? {}).map(([key, value]) => {
+      const instance = fieldsOf(value);
       return {
         snapshotId: string(instance?.["snapshot_id"]) ?? key,
         imageId: string(instance?.["image_id"]) ?? "",
@@ -168,13 +161,6 @@ function peerResult<T>(
   return value === undefined
     ? { kind: "broken", detail: "the response does not match this API" }
     : { kind: "ok", value };
-}
-
-/** Returns a JSON object, or undefined for other values. */
-function record(value: unknown): Readonly<Record<string, unknown>> | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? value as Record<string, unknown>
-    : undefined;
 }
 
 /** Returns a string, or undefined for other values. */

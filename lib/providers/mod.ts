@@ -23,11 +23,7 @@ export {
   findAuth,
   parseDockerConfig,
 } from "./docker/docker_config.ts";
-export {
-  CredentialHelpers,
-  type CredentialHelpersOptions,
-  DockerProvider,
-} from "./docker/docker_provider.ts";
+export { CredentialHelpers, DockerProvider } from "./docker/docker_provider.ts";
 export { KubeletProvider, type ReloadOutcome } from "./exec_plugin/kubelet_provider.ts";
 export { lintPlugins } from "./exec_plugin/provider_config.ts";
 export { readPluginResponse } from "./exec_plugin/plugin.ts";

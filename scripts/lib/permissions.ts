@@ -11,7 +11,7 @@ export const GRANTS: readonly Grant[] = [
     flag: "--allow-read",
     why:
       "configuration, secrets, sockets and the snapshotter's root, whose paths operators choose. " +
-      "Deno itself denies `/proc`, `/sys` and most of `/dev`.",
+      "Deno itself denies most of `/proc`, `/sys` and `/dev`.",
   },
   {
     flag: "--allow-write",

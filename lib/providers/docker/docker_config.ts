@@ -184,8 +184,10 @@ export function findEntries<S extends { readonly entries: readonly RegistryEntry
   target: ImageTarget,
 ): readonly { readonly secret: S; readonly entry: RegistryEntry }[] {
   return secrets
-    .flatMap((secret) => secret.entries.map((entry) => ({ secret, entry })))
-    .filter(({ entry }) => entry.pattern.matches(target))
+    .flatMap((secret) =>
+      secret.entries.filter(({ pattern }) => pattern.matches(target))
+        .map((entry) => ({ secret, entry }))
+    )
     .sort((a, b) => comparePatterns(a.entry.pattern.canonical, b.entry.pattern.canonical));
 }
 

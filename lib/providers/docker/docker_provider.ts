@@ -241,7 +241,7 @@ export class CredentialHelpers {
     this.#programs = before === undefined ? new Map() : before.#programs;
   }
 
-  /** Returns what the helper `docker-credential-<name>` has for a server. Never rejects. */
+  /** Returns what the helper `docker-credential-<name>` has for a server. Rejects only on a defect. */
   async get(name: string, server: string, request: CredentialRequest): Promise<ProgramOutcome> {
     const command = `docker-credential-${name}`;
     if (name === OWN_HELPER) return noCredential(command, "helper-is-agent");

@@ -231,23 +231,22 @@ export class ServiceAccountPlugin extends Plugin {
     target: ImageTarget,
   ): Promise<PluginOutcome> {
     const { podImage = request.image } = request;
-    const accounts = this.#accounts();
-    const answer = await accounts.podsOf(podImage);
+    const answer = await this.#accounts().podsOf(podImage);
     if (answer.kind === "failed") return this.failed(answer.reason, answer.detail);
-    const principals = await this.#principals(answer.pods, accounts);
-    const ofAccounts = await this.#provideForAccounts(principals, accounts, request, target);
+    const principals = await this.#principals(answer.pods);
+    const ofAccounts = await this.#provideForAccounts(principals, request, target);
     if (ofAccounts?.candidates.length) return ofAccounts;
     const withoutAccount = await this.#provideWithoutAccount(answer.pods, request, target);
     if (withoutAccount?.candidates.length) return withoutAccount;
     const outcome = ofAccounts ?? withoutAccount ?? this.#none("no-service-account", answer.detail);
-    return { ...outcome, validAccounts: await this.#validAccounts(podImage, accounts) };
+    return { ...outcome, validAccounts: await this.#validAccounts(podImage) };
   }
 
   /** Returns the current valid accounts, which may have changed during the executions. */
-  async #validAccounts(image: ImageReference, accounts: PodAccounts): Promise<ValidAccounts> {
-    const answer = await accounts.podsOf(image);
+  async #validAccounts(image: ImageReference): Promise<ValidAccounts> {
+    const answer = await this.#accounts().podsOf(image);
     if (answer.kind === "failed") return "unknown";
-    const principals = await this.#principals(answer.pods, accounts);
+    const principals = await this.#principals(answer.pods);
     if (principals.some(({ kind }) => kind === "failed")) return "unknown";
     return principals.flatMap((one) =>
       one.kind === "principal" ? [`${this.definition.name} ${one.name}`] : []
@@ -257,7 +256,6 @@ export class ServiceAccountPlugin extends Plugin {
   /** Returns undefined if there is no principal, or none exists any more. */
   async #provideForAccounts(
     principals: readonly PrincipalResult[],
-    accounts: PodAccounts,
     request: CredentialRequest,
     target: ImageTarget,
   ): Promise<PluginOutcome | undefined> {
@@ -265,7 +263,7 @@ export class ServiceAccountPlugin extends Plugin {
     const found: PluginOutcome[] = [];
     let tried = 0;
     for (const principal of principals) {
-      const outcome = await this.#provideFor(principal, accounts, request, target);
+      const outcome = await this.#provideFor(principal, request, target);
       if (outcome?.candidates.length) found.push(outcome);
       // If the registry refuses one account's credential, it may accept another's.
       if (found.length > 0 && request.refused === undefined && !request.allAccounts) break;
@@ -281,7 +279,6 @@ export class ServiceAccountPlugin extends Plugin {
   /** Returns undefined if the account or pod has changed or gone during the execution. */
   async #provideFor(
     principal: PrincipalResult,
-    accounts: PodAccounts,
     request: CredentialRequest,
     target: ImageTarget,
   ): Promise<PluginOutcome | undefined> {
@@ -290,9 +287,9 @@ export class ServiceAccountPlugin extends Plugin {
       return this.#none(principal.kind, principal.detail);
     }
     const { pod, key, name: account } = principal;
-    const tokenSource = () => this.#token(principal, accounts);
+    const tokenSource = () => this.#token(principal);
     const outcome = await this.provideFor(key, request, target, tokenSource);
-    const after = await this.#principal(pod, accounts);
+    const after = await this.#principal(pod);
     if (after?.kind !== "principal" || after.key !== key) return undefined;
     const candidates = outcome.candidates.map((candidate) => ({
       ...candidate,
@@ -326,21 +323,13 @@ export class ServiceAccountPlugin extends Plugin {
   }
 
   /** Returns the principals of pods, without those that no longer exist. */
-  async #principals(
-    pods: readonly PodIdentity[],
-    accounts: PodAccounts,
-  ): Promise<readonly PrincipalResult[]> {
-    const results = await Promise.all(
-      this.#distinct(pods).map((pod) => this.#principal(pod, accounts)),
-    );
+  async #principals(pods: readonly PodIdentity[]): Promise<readonly PrincipalResult[]> {
+    const results = await Promise.all(this.#distinct(pods).map((pod) => this.#principal(pod)));
     return results.flatMap((result) => result ?? []);
   }
 
-  async #principal(
-    pod: PodIdentity,
-    accounts: PodAccounts,
-  ): Promise<PrincipalResult | undefined> {
-    const account = await accounts.account(pod);
+  async #principal(pod: PodIdentity): Promise<PrincipalResult | undefined> {
+    const account = await this.#accounts().account(pod);
     if (account.kind === "gone") return undefined;
     if (account.kind === "failed") return account;
     const annotations = this.#annotations(account);
@@ -386,9 +375,8 @@ export class ServiceAccountPlugin extends Plugin {
 
   async #token(
     { pod, annotations, accountUid }: Principal,
-    accounts: PodAccounts,
   ): Promise<ServiceAccountToken | ProgramFailure> {
-    const answer = await accounts.token(pod, this.#attributes.audience, accountUid);
+    const answer = await this.#accounts().token(pod, this.#attributes.audience, accountUid);
     switch (answer.kind) {
       case "token":
         return { ...answer, annotations, isPerPod: this.#isPerPod };

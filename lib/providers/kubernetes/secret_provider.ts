@@ -142,8 +142,7 @@ export class KubeSecretProvider implements CredentialProvider {
       notes.unshift({ subject: "secrets", reason: "found", detail });
     }
     const problems = this.problems();
-    notes.push(...problems.map(noteOf), ...this.#invalid());
-    const bounded = notes.slice(0, MAX_NOTES);
+    const bounded = [...notes, ...problems.map(noteOf), ...this.#invalid()].slice(0, MAX_NOTES);
     if (first !== undefined) {
       return { kind: "found", reason: "found", candidates: [first, ...rest], notes: bounded };
     }
@@ -159,7 +158,7 @@ export class KubeSecretProvider implements CredentialProvider {
 
   #invalid(): ProviderNote[] {
     return this.#secrets.items().flatMap((secret) =>
-      secret.problems.map((detail) => ({
+      secret.problems.slice(0, MAX_NOTES).map((detail) => ({
         subject: `secret ${keyOf(secret)}`,
         reason: "invalid-entry" as const,
         detail,
@@ -320,7 +319,8 @@ function readEntry(
     if (!isFields(fields)) throw invalid(`auths.${key} is not an object`);
     const pattern = patternOfKey(key);
     if (pattern === undefined) {
-      throw invalid(`the key ${JSON.stringify(key.slice(0, 200))} is not a registry`);
+      problems.push(`the key ${JSON.stringify(key.slice(0, 200))} is not a registry`);
+      return;
     }
     const auth = readDockerAuth(key, withPadding(fields));
     if (auth.undecodable) throw invalid(`auths.${key}.auth is not UTF-8 text`);

@@ -42,6 +42,18 @@ Deno.test("CredentialStore: put returns new, renewed or same", () => {
   deepStrictEqual(store.get(IMAGE.text)?.renewals, { success: 3, failure: 0 });
 });
 
+Deno.test("CredentialStore: the same credential keeps the time at which it was first seen", () => {
+  const store = newStore();
+  const seen = (password: string, atMs: number) => {
+    put(store, candidate(password, { fetchedAtMs: atMs }), atMs);
+    const { firstSeenAtMs, fetchedAtMs } = store.get(IMAGE.text)?.stored?.lifetime ?? {};
+    return [firstSeenAtMs, fetchedAtMs];
+  };
+  deepStrictEqual(seen("a", T0), [T0, T0]);
+  deepStrictEqual(seen("a", T0 + 5), [T0, T0 + 5]);
+  deepStrictEqual(seen("b", T0 + 9), [T0 + 9, T0 + 9]);
+});
+
 Deno.test("CredentialStore: keeps the last good credential after failures and after its expiry", () => {
   const store = newStore();
   put(store, candidate("a", { expiresAtMs: T0 + 10 * MINUTE }), T0);
@@ -97,8 +109,11 @@ Deno.test("CredentialStore: adopt does not change the schedule", () => {
   const store = newStore();
   store.ensure(IMAGE);
   store.recordFailure(IMAGE, { reason: "plugin-failed", detail: "down" }, T0);
-  store.adopt(IMAGE, candidate("adopted", { watched: true }));
-  ok((nextOf(store, T0) ?? Infinity) <= T0 + 4 * MINUTE);
+  const before = nextOf(store, T0);
+  ok(before !== undefined && before <= T0 + 4 * MINUTE);
+  const expiresAtMs = T0 + 60 * MINUTE;
+  ok(store.adopt(IMAGE, candidate("adopted", { watched: true, expiresAtMs })));
+  strictEqual(nextOf(store, T0), before);
 });
 
 Deno.test("CredentialStore: evicts entries without a mount after the minimum age", () => {

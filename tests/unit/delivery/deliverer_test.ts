@@ -15,7 +15,10 @@ const PATH = "/data/config/d1/config.json";
 const OLD_FILE = `{"device":{"backend":{"config":{"auth":"${btoa("u:old")}"}}}}`;
 const BASIC: Credential = { kind: "basic", username: "u", password: new Secret("new") };
 
-function stage(configFiles: "auto" | "always" | "never" = "auto") {
+function stage(
+  configFiles: "auto" | "always" | "never" = "auto",
+  fsDriver: "fusedev" | "fscache" = "fusedev",
+) {
   const nydusd = new FakeNydusdApi();
   nydusd.currentAuth.set("/", registryAuth("u:old"));
   const files = new FakeFiles();
@@ -23,7 +26,7 @@ function stage(configFiles: "auto" | "always" | "never" = "auto") {
   const deliverer = new Deliverer({
     nydusdApi: nydusd,
     files,
-    fsDriver: "fusedev",
+    fsDriver,
     configFiles,
   });
   return { nydusd, files, deliverer };
@@ -168,11 +171,22 @@ Deno.test("Deliverer: skips a file with another registry when the endpoint is un
     strictEqual(files.text(PATH)?.includes(btoa("u:new")), kind === "written");
   }
   // If the endpoint is known, a file with another one is a failure.
-  const { files, deliverer } = stage();
-  files.set(PATH, fileOf("mirror:5000"));
-  const given = order();
-  const backend = { host: "registry.example.com", skipVerify: false, caFiles: [], mirrors: [] };
-  const instance = { ...given.instance, image, backend };
-  strictEqual((await deliverer.deliver({ ...given, instance })).file.kind, "failed");
-  strictEqual(files.text(PATH), fileOf("mirror:5000"));
+  for (const [host, kind] of [["mirror:5000", "written"], [image.registry, "failed"]] as const) {
+    const { files, deliverer } = stage();
+    files.set(PATH, fileOf("mirror:5000"));
+    const given = order();
+    const backend = { host, skipVerify: false, caFiles: [], mirrors: [] };
+    const instance = { ...given.instance, image, backend };
+    strictEqual((await deliverer.deliver({ ...given, instance })).file.kind, kind);
+    strictEqual(files.text(PATH)?.includes(btoa("u:new")), kind === "written");
+  }
+});
+
+Deno.test("Deliverer: a mount that nydusd does not list is retried, but not with fscache", async () => {
+  for (const [driver, kind] of [["fusedev", "unreachable"], ["fscache", "file-only"]] as const) {
+    const { deliverer } = stage("auto", driver);
+    const given = order();
+    const { mountId: _, ...instance } = { mountId: "/", ...given.instance };
+    strictEqual((await deliverer.deliver({ ...given, instance })).kind, kind);
+  }
 });

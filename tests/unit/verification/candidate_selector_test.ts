@@ -100,15 +100,18 @@ Deno.test("CandidateSelector: shares a probe between concurrent selections", asy
 });
 
 Deno.test("CandidateSelector: pauses probes of an unavailable registry, then resumes", async () => {
+  const pausesMs = { unreachable: 10_000, throttled: 5 * MINUTE } as const;
   for (const kind of ["unreachable", "throttled"] as const) {
     const stage = new Stage();
     stage.verdicts = { a: kind, b: "accepted" };
     const offered = [scored("a"), scored("b")];
     deepEqual((await stage.select(offered)).name, "a");
     await stage.select(offered);
+    await stage.clock.advance(pausesMs[kind] - 1);
+    await stage.select(offered);
     deepEqual(stage.probed, ["a"]);
     stage.verdicts = { b: "accepted" };
-    await stage.clock.advance(6 * MINUTE);
+    await stage.clock.advance(1);
     equal((await stage.select(offered)).name, "b");
   }
 });

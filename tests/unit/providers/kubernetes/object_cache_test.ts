@@ -2,6 +2,7 @@ import { deepEqual, equal } from "node:assert/strict";
 import { flushTasks } from "../../../fakes/clock.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { informerContext } from "../../../fakes/kube_stage.ts";
+import { isFields } from "../../../../lib/formats/mod.ts";
 import { ObjectCache } from "../../../../lib/providers/kubernetes/informer.ts";
 
 function stage() {
@@ -12,7 +13,7 @@ function stage() {
   const context = informerContext(http);
   const objects = new ObjectCache({
     ...context,
-    transform: () => "object",
+    transform: ({ metadata }) => String(isFields(metadata) && metadata["name"]),
     resource: "secrets",
     changed: () => {},
   });
@@ -22,6 +23,15 @@ function stage() {
 function keys(count: number): Set<string> {
   return new Set(Array.from({ length: count }, (_, i) => `n/s${String(i).padStart(3, "0")}`));
 }
+
+Deno.test("ObjectCache: returns the objects by namespace and name", async () => {
+  const { objects } = stage();
+  objects.setReferences(new Set(["n/b"]));
+  objects.setReferences(new Set(["n/a", "n/b"]));
+  await flushTasks();
+  deepEqual(objects.items(), ["a", "b"]);
+  objects.stop();
+});
 
 Deno.test("ObjectCache: polls objects beyond the limit of watches", async () => {
   const { objects, http, clock } = stage();
@@ -42,7 +52,7 @@ Deno.test("ObjectCache: stops the watches of objects that are no longer referenc
   await flushTasks();
   objects.setReferences(new Set(["n/new"]));
   await flushTasks();
-  deepEqual([objects.items(), objects.get("n/s000")], [["object"], undefined]);
+  deepEqual([objects.items(), objects.get("n/s000")], [["new"], undefined]);
   equal(http.paths.at(-1)?.includes("metadata.name=new"), true);
   objects.stop();
 });

@@ -67,6 +67,14 @@ Deno.test("KubeSecretProvider: keeps a tenant's credential when another tenant's
   ok(notes[0]?.detail?.startsWith("284 more credentials match"), notes[0]?.detail);
 });
 
+Deno.test("KubeSecretProvider: returns a credential beside any number of invalid keys", async () => {
+  const invalid = Array.from({ length: 1_000 }, (_, i) => [`[${i}`, "p"] as const);
+  const secrets = Array.from({ length: 130 }, (_, i) => secret(`hostile/${i}`, invalid));
+  const theirs = secret("tenant/pull", [["registry.example.com/team", "good"]]);
+  const { passwords, notes } = await offered([...secrets, theirs]);
+  deepEqual([passwords, notes.length], [["good"], 20]);
+});
+
 Deno.test("KubeSecretProvider: returns the credential in use even beyond the limits", async () => {
   const { passwords } = await offered([hostileSecret("tenant/pull")], "hostile299");
   equal(passwords.length, 17);
