@@ -38,6 +38,7 @@ export interface ChainState {
 /** Providers whose caches the next chain takes over. */
 interface ChainSources {
   readonly helpers: CredentialHelpers;
+  readonly docker?: DockerProvider;
   readonly kubelet?: KubeletProvider;
 }
 
@@ -79,6 +80,7 @@ export async function openChain(
     ...common,
     configPath: dockerPath,
     helpers,
+    ...defined({ before: previous?.sources.docker }),
   });
   using owned = new DisposableStack();
   owned.defer(() => stop.abort(new DOMException("the chain is closed", "AbortError")));
@@ -111,7 +113,7 @@ export async function openChain(
   const resources = owned.move();
   return {
     chain,
-    sources: defined({ helpers, kubelet }),
+    sources: defined({ helpers, docker, kubelet }),
     /** Configuration files of the providers. */
     watchPaths: [dockerPath, kubelet && providers.kubelet.configPath]
       .filter((path) => path !== undefined),

@@ -55,6 +55,8 @@ export interface DockerProviderOptions {
   readonly files: FileSystem;
   readonly clock: Clock;
   readonly helpers: CredentialHelpers;
+  /** The instance before a reload: the last valid configuration of the same file is kept. */
+  readonly before?: DockerProvider;
 }
 
 /** The last valid configuration, and the wall time at which its text was first read. */
@@ -75,8 +77,9 @@ export class DockerProvider implements CredentialProvider {
   readonly #options: DockerProviderOptions;
   #loaded: LoadedConfig | undefined;
 
-  constructor(options: DockerProviderOptions) {
-    this.#options = options;
+  constructor({ before, ...options }: DockerProviderOptions) {
+    this.#options = options; // without `before`, which would keep all earlier instances in memory
+    if (before?.#options.configPath === options.configPath) this.#loaded = before.#loaded;
   }
 
   async provide(request: CredentialRequest): Promise<ProviderOutcome> {

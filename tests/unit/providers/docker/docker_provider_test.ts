@@ -136,6 +136,26 @@ Deno.test("DockerProvider: reads a changed file, and keeps the time of an unchan
   deepEqual(pairs(await provider.provide(requestFor("quay.io/a/b"))), ["u:2"]);
 });
 
+Deno.test("DockerProvider: keeps the last valid file when a reload meets a half-written one", async () => {
+  const { provider: before, helpers, files, clock } = docker({
+    auths: { "quay.io": basic("u:1") },
+  });
+  await before.provide(requestFor("quay.io/a/b"));
+  files.set(PATH, '{"auths": {"quay.io": {"auth": "dTpz');
+  const options = { configPath: PATH, files, clock, helpers };
+  const after = new DockerProvider({ ...options, before });
+  deepEqual(pairs(await after.provide(requestFor("quay.io/a/b"))), ["u:1"]);
+  const elsewhere = new DockerProvider({ ...options, configPath: "/other.json", before });
+  equal(
+    (await elsewhere.provide(requestFor("quay.io/a/b"))).kind,
+    "none",
+    "another file has no earlier state",
+  );
+  await clock.advance(25);
+  files.set(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
+  deepEqual(pairs(await after.provide(requestFor("quay.io/a/b"))), ["u:2"]);
+});
+
 Deno.test("DockerProvider: keeps the last valid file while it is half-written, empty or unreadable", async () => {
   const { provider, files, clock } = docker({ auths: { "quay.io": basic("u:1") } });
   await provider.provide(requestFor("quay.io/a/b"));
