@@ -17,8 +17,8 @@ export interface TlsOptions {
   readonly keyPem?: Secret;
 }
 
-/** Received chunks that were not read yet: the reader takes each before the next one arrives. */
-const MAX_QUEUED_CHUNKS = 64;
+/** Received bytes that were not read yet, above which reading from the peer is paused. */
+const MAX_QUEUED_BYTES = 256 * 1024;
 const BUFFER_BYTES = 16 * 1024;
 /** How long a TLS client may take to close its connection after the bridge has ended it. */
 const CLOSING_MS = 5_000;
@@ -128,7 +128,7 @@ async function nodeTls(bridge: Bridge, options: TlsOptions): Promise<ByteStream>
 
 /**
  * Adapts a TLS socket of Node to a stream. The socket is never paused, because some versions of the
- * runtime do not resume it.
+ * runtime do not resume it: the bridge stops reading from the peer instead.
  */
 class NodeTlsStream implements ByteStream {
   readonly #socket: TLSSocket;
@@ -143,7 +143,8 @@ class NodeTlsStream implements ByteStream {
     this.#bridge = bridge;
     socket.on("data", (chunk: Uint8Array) => {
       this.#isEstablished = true;
-      if (this.#queue.push(chunk) > MAX_QUEUED_CHUNKS) this.close();
+      this.#queue.push(chunk);
+      bridge.queued(chunk.length);
       this.#wake();
     });
     socket.on("error", (error) => this.#ended({ error }));
@@ -164,6 +165,7 @@ class NodeTlsStream implements ByteStream {
     into.set(part);
     if (part.length === chunk.length) this.#queue.shift();
     else this.#queue[0] = chunk.subarray(part.length);
+    this.#bridge.queued(-part.length);
     return part.length;
   }
 
@@ -191,6 +193,8 @@ class Bridge {
   readonly #peer: Deno.TcpConn;
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   #local: Deno.TcpConn | undefined;
+  #queuedBytes = 0;
+  #resume = () => {};
   #isAccepting = false;
   #isClosed = false;
   #closing: ReturnType<typeof setTimeout> | undefined;
@@ -201,6 +205,12 @@ class Bridge {
 
   get address(): { readonly hostname: string; readonly port: number } {
     return this.#listener.addr;
+  }
+
+  /** Counts bytes that the TLS client delivered and that were not read yet. */
+  queued(bytes: number): void {
+    this.#queuedBytes += bytes;
+    if (this.#queuedBytes <= MAX_QUEUED_BYTES) this.#resume();
   }
 
   /** Accepts the client that connects from a port and rejects other programs. */
@@ -229,6 +239,7 @@ class Bridge {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#resume();
     tryClose(this.#peer);
     if (!this.#isAccepting) return void tryClose(this.#listener);
     if (this.#local !== undefined) endOf(this.#local);
@@ -261,6 +272,9 @@ class Bridge {
     try {
       for (let count = await peer.read(buffer); count !== null; count = await peer.read(buffer)) {
         await writeAll(local, buffer.subarray(0, count));
+        while (this.#queuedBytes > MAX_QUEUED_BYTES && !this.#isClosed) {
+          await new Promise<void>((resolve) => this.#resume = resolve);
+        }
       }
       await local.closeWrite();
     } catch {

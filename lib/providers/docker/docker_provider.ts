@@ -79,7 +79,8 @@ export class DockerProvider implements CredentialProvider {
 
   constructor({ before, ...options }: DockerProviderOptions) {
     this.#options = options; // without `before`, which would keep all earlier instances in memory
-    if (before?.#options.configPath === options.configPath) this.#loaded = before.#loaded;
+    if (before === undefined || before.#options.configPath !== options.configPath) return;
+    this.#loaded = before.#loaded;
   }
 
   async provide(request: CredentialRequest): Promise<ProviderOutcome> {
