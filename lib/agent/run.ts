@@ -207,13 +207,13 @@ export interface HealthReporterOptions {
 
 const REPORT_INTERVAL_MS = 4_800;
 /** Without events; liveness and the times in the summary change all the same. */
-const MAX_HEALTH_AGE_MS = 72_000;
+const MAX_HEALTH_AGE_MS = 24_000;
 
 /**
  * Reports the node's health: to the service manager when the summary changes, to the log when the
  * level or the topic changes. Notifies the watchdog while the reconcile loop makes progress. Ends
  * with `signal` or when it is disposed. Computes the health again after an event that the returned
- * observer gets, and every 72 seconds.
+ * observer gets, and every 24 seconds.
  */
 export function reportHealth(options: HealthReporterOptions): Observer & Disposable {
   const { clock, notifier, observer, health, observeDelay } = options;

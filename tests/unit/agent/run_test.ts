@@ -68,7 +68,7 @@ Deno.test("reportHealth: notifies the service manager of each new summary, and l
   equal(beats, 8);
 });
 
-Deno.test("reportHealth: computes the health after an event, and otherwise every 72 seconds", async () => {
+Deno.test("reportHealth: computes the health after an event, and otherwise every 24 seconds", async () => {
   const clock = new FakeClock();
   const computedAtMs: number[] = [];
   const end = new AbortController();
@@ -82,11 +82,11 @@ Deno.test("reportHealth: computes the health after an event, and otherwise every
     },
     notifier: createNotifier({}),
   });
-  await clock.advance(76_800);
-  deepEqual(computedAtMs, [4_800, 76_800]);
+  await clock.advance(28_800);
+  deepEqual(computedAtMs, [4_800, 28_800]);
   reporting.notify({ kind: "reconcile-finished" } as AgentEvent);
   await clock.advance(9_600);
-  deepEqual(computedAtMs, [4_800, 76_800, 81_600]);
+  deepEqual(computedAtMs, [4_800, 28_800, 33_600]);
 });
 
 Deno.test("reportHealth: stops the watchdog, but not the log, when the loop is stuck", async () => {
