@@ -3,7 +3,7 @@
  * debootstrap with a Debian mirror. The tree itself never changes.
  */
 import { equal } from "node:assert/strict";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { pause } from "../e2e/stage.ts";
 
 const BINARY = Deno.env.get("NYDUS_AUTH_AGENT_BINARY");
@@ -178,13 +178,19 @@ export class SystemdMachine implements AsyncDisposable {
 
   /** Installs a stand-in for nydus-snapshotter, with one mount, as a service. */
   async addSnapshotter(root = SNAPSHOTTER_ROOT): Promise<void> {
-    await this.write("/etc/snapshotter-map.json", '{"imports":{"@std/path":"node:path"}}');
+    const scripts = ["tests/programs/systemd_snapshotter.ts", "lib/simulator/daemon_process.ts"];
+    for (const script of scripts) {
+      const args = ["bundle", "--quiet", "--platform", "deno", join(REPOSITORY, script)];
+      const { code, out, err } = await runOnHost(Deno.execPath(), ...args);
+      equal(code, 0, err);
+      await this.write(`/opt/simulator/${basename(script, ".ts")}.js`, out);
+    }
     await this.write("/etc/nydus/config.toml", `root = "${root}"\n[system]\nenable = true\n`);
     await this.write(
       "/etc/systemd/system/nydus-snapshotter.service",
       `[Service]
 Environment=DENO_DIR=/var/tmp/deno DENO_NO_UPDATE_CHECK=1
-ExecStart=/opt/deno run -A --no-check --no-config --import-map /etc/snapshotter-map.json ${SOURCES}/tests/programs/systemd_snapshotter.ts ${root}
+ExecStart=/opt/deno run -A --no-config /opt/simulator/systemd_snapshotter.js ${root}
 `,
     );
     await this.must("systemctl", "daemon-reload");

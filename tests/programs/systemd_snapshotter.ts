@@ -1,17 +1,17 @@
 /**
  * Simulates nydus-snapshotter inside `systemd_machine.ts`: creates the same folders and sockets with
- * the same modes, and runs one nydusd with one mount.
+ * the same modes, and runs one nydusd with one mount. Runs as a bundle beside that of nydusd.
  *
  *   systemd_snapshotter.ts ROOT
  */
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { SimDaemon } from "../../lib/simulator/sim_daemon.ts";
 import { SimSnapshotter } from "../../lib/simulator/snapshotter.ts";
 
 const [root = ""] = Deno.args;
 const SYSTEM_SOCKET = "/run/containerd-nydus/system.sock";
 const CONFIG = "/etc/nydus/config.toml";
-const MAIN = new URL("../../lib/simulator/daemon_process.ts", import.meta.url).pathname;
+const MAIN = new URL("daemon_process.js", import.meta.url).pathname;
 
 await Deno.mkdir(dirname(SYSTEM_SOCKET), { recursive: true, mode: 0o700 });
 await Deno.mkdir(root, { recursive: true, mode: 0o700 });
@@ -23,18 +23,8 @@ const daemon = new SimDaemon({
   pollMs: 100,
   root,
   runDir,
-  selfCommand: [
-    Deno.execPath(),
-    "run",
-    "-A",
-    "--no-check",
-    "--no-config",
-    "--import-map",
-    join(runDir, "map.json"),
-    MAIN,
-  ],
+  selfCommand: [Deno.execPath(), "run", "-A", "--no-config", MAIN],
 });
-await Deno.writeTextFile(join(runDir, "map.json"), '{"imports":{"@std/path":"node:path"}}');
 daemon.addInstance("s1", "registry.test/app:1", btoa("robot:old"));
 await daemon.start();
 const _snapshotter = new SimSnapshotter(SYSTEM_SOCKET, () => [daemon.listed()], () => undefined);
