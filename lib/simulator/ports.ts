@@ -1,4 +1,5 @@
-const FIRST_PORT = 10_000;
+/** Above 10080, to which `fetch` refuses to connect. */
+const FIRST_PORT = 10_100;
 const PORTS = 20_000;
 
 /**
