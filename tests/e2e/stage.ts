@@ -93,6 +93,19 @@ export interface AgentOptions {
   readonly program?: readonly string[];
 }
 
+/** Waits until a condition is true, with a generous timeout. */
+export async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  detail: () => string = () => "",
+): Promise<void> {
+  const deadlineMs = Date.now() + 150_000;
+  while (!await holds()) {
+    if (Date.now() > deadlineMs) throw new Error(`timed out waiting for ${what}\n${detail()}`);
+    await pause(100);
+  }
+}
+
 /** The agent as a process. */
 export class AgentProcess implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
@@ -163,13 +176,9 @@ export class AgentProcess implements AsyncDisposable {
     return withTimesInMs(JSON.parse((await this.get("/v1/status")).body));
   }
 
-  /** Waits until a condition is true, with a generous timeout. */
-  async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-    const deadlineMs = Date.now() + 150_000;
-    while (!await holds()) {
-      if (Date.now() > deadlineMs) throw new Error(`timed out waiting for ${what}\n${this.#log}`);
-      await pause(100);
-    }
+  /** {@linkcode until}, with the log in its error. */
+  until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+    return until(what, holds, () => this.#log);
   }
 
   signal(name: Deno.Signal): void {

@@ -2,7 +2,7 @@
 import { ok } from "node:assert/strict";
 import { join } from "@std/path";
 import type { SimNode } from "../../lib/simulator/mod.ts";
-import { AgentProcess, command, pause, simNode } from "./stage.ts";
+import { AgentProcess, command, pause, simNode, until } from "./stage.ts";
 
 const DOCS = (await Deno.readTextFile(
   new URL("../../docs/troubleshooting.md", import.meta.url),
@@ -34,12 +34,11 @@ async function nydusdLogs(node: SimNode, ...pieces: readonly string[]): Promise<
 }
 
 /** Reads through every mount until all reads have this status. */
-async function readUntil(node: SimNode, status: number): Promise<void> {
-  for (const untilMs = Date.now() + 150_000; Date.now() < untilMs; await pause(100)) {
+function readUntil(node: SimNode, status: number): Promise<void> {
+  return until(`reads with status ${status}`, async () => {
     const reads = await node.readAll();
-    if (reads.length > 0 && reads.every((read) => read.status === status)) return;
-  }
-  throw new Error(`no read had status ${status}`);
+    return reads.length > 0 && reads.every((read) => read.status === status);
+  });
 }
 
 Deno.test("guide: nydusd has no credential at all", async () => {

@@ -5,7 +5,7 @@
  */
 import { equal, match } from "node:assert/strict";
 import { join } from "node:path";
-import { buildTree, TREE } from "./systemd_machine.ts";
+import { buildTree, runOnHost, TREE } from "./systemd_machine.ts";
 
 const KERNEL = Deno.env.get("NYDUS_TEST_KERNEL");
 const BINARY = Deno.env.get("NYDUS_AUTH_AGENT_BINARY");
@@ -99,8 +99,8 @@ journalctl --no-pager -n 40 -u $unit
 `;
 
 async function run(command: string, ...args: readonly string[]): Promise<void> {
-  const { code, stderr } = await new Deno.Command(command, { args: [...args] }).output();
-  equal(code, 0, `${command}: ${new TextDecoder().decode(stderr)}`);
+  const { code, err } = await runOnHost(command, ...args);
+  equal(code, 0, `${command}: ${err}`);
 }
 
 /** Boots the machine, runs the script in it, and returns the console. */
@@ -136,22 +136,20 @@ async function boot(kernel: string, binary: string): Promise<string> {
     for (const { source, size, path } of disks) {
       await run("mke2fs", "-q", "-t", "ext4", "-d", source, path, size);
     }
-    const { stdout, stderr } = await new Deno.Command("timeout", {
-      args: [
-        ...["900", "qemu-system-x86_64", "-machine", "q35", "-cpu", "max", "-smp", "2"],
-        ...["-m", "1536", "-nographic", "-no-reboot", "-nic", "none"],
-        ...["-kernel", join(kernel, "boot", `vmlinuz-${version}`), "-initrd", initrd],
-        ...disks.flatMap(({ path }) => ["-drive", `file=${path},format=raw,if=virtio`]),
-        "-append",
-        [
-          "console=ttyS0 loglevel=4 panic=-1",
-          'systemd.run="/bin/sh /opt/guest/script"',
-          "systemd.run_success_action=poweroff systemd.run_failure_action=poweroff",
-        ].join(" "),
-      ],
-      stdin: "null",
-    }).output();
-    return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+    const { out, err } = await runOnHost(
+      "timeout",
+      ...["900", "qemu-system-x86_64", "-machine", "q35", "-cpu", "max", "-smp", "2"],
+      ...["-m", "1536", "-nographic", "-no-reboot", "-nic", "none"],
+      ...["-kernel", join(kernel, "boot", `vmlinuz-${version}`), "-initrd", initrd],
+      ...disks.flatMap(({ path }) => ["-drive", `file=${path},format=raw,if=virtio`]),
+      "-append",
+      [
+        "console=ttyS0 loglevel=4 panic=-1",
+        'systemd.run="/bin/sh /opt/guest/script"',
+        "systemd.run_success_action=poweroff systemd.run_failure_action=poweroff",
+      ].join(" "),
+    );
+    return out + err;
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

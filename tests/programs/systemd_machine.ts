@@ -43,7 +43,8 @@ function exists(path: string): Promise<boolean> {
   return Deno.stat(path).then(() => true, () => false);
 }
 
-async function runOnHost(command: string, ...args: readonly string[]): Promise<Ended> {
+/** Runs a command to completion, outside of a machine. */
+export async function runOnHost(command: string, ...args: readonly string[]): Promise<Ended> {
   const child = new Deno.Command(command, { args: [...args], stdin: "null" });
   const { code, stdout, stderr } = await child.output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
