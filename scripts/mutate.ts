@@ -149,17 +149,19 @@ async function tryMutant(
   }
 }
 
-const isEquivalent = ({ file, original, replacement }: Mutant) =>
-  (EQUIVALENT as readonly Pick<Mutant, "file" | "original" | "replacement">[]).some((entry) =>
-    entry.file === file && entry.original === original && entry.replacement === replacement
+const isEquivalent = ({ file, line, original, replacement }: Mutant, text: string) =>
+  EQUIVALENT.some((entry) =>
+    entry.file === file && entry.original === original && entry.replacement === replacement &&
+    text.split("\n")[line - 1]?.includes(entry.line)
   );
 
 const byPackage = new Map(
   packages.map((name) => [
     name,
-    filesBelow(join("lib", name), ".ts").flatMap((file) =>
-      mutantsOf(file, Deno.readTextFileSync(join(ROOT, file)))
-    ).filter((mutant) => !isEquivalent(mutant)),
+    filesBelow(join("lib", name), ".ts").flatMap((file) => {
+      const text = Deno.readTextFileSync(join(ROOT, file));
+      return mutantsOf(file, text).filter((mutant) => !isEquivalent(mutant, text));
+    }),
   ]),
 );
 const mutants = sample(byPackage, Number(values.count), seeded(Number(values.seed)));

@@ -358,7 +358,7 @@ export class HttpServer implements AsyncDisposable {
     const { status, headers } = response;
     const hasNoBody = isHead || status === 204 || status === 304;
     let chunks: AsyncIterable<Uint8Array> | Uint8Array[] = [];
-    if (hasNoBody) await response.body?.cancel();
+    if (hasNoBody) response.body?.cancel().catch(() => {});
     else if (headers.has("content-length")) chunks = response.body ?? [];
     else {
       const body = new Uint8Array(await response.arrayBuffer());

@@ -100,25 +100,19 @@ async function openOver(
 }
 
 /**
- * Yields a body as it arrives. The signal is connected to the reader explicitly: the runtime drops
- * its own connection when the response is garbage collected.
+ * Yields a body as it arrives. `signal` aborts at the end of the request, and is connected to the
+ * reader explicitly: the runtime drops its own connection when the response is garbage collected.
  */
 async function* chunksOf(response: Response, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   if (response.body === null) return;
   const reader = response.body.getReader();
-  const cancel = () => void reader.cancel().catch(() => {});
-  signal.addEventListener("abort", cancel);
-  try {
-    while (true) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      yield value;
-    }
-    signal.throwIfAborted();
-  } finally {
-    signal.removeEventListener("abort", cancel);
-    cancel();
+  signal.addEventListener("abort", () => void reader.cancel().catch(() => {}));
+  while (true) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    yield value;
   }
+  signal.throwIfAborted();
 }
 
 /**

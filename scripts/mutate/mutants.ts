@@ -74,7 +74,7 @@ export function mutantsOf(file: string, text: string): readonly Mutant[] {
       replace("boolean", node, `(${node.operand.getText(source)})`);
     } else if (ts.isNumericLiteral(node)) {
       replace("constant", node, Number(node.text) === 0 ? "1" : `(${node.getText(source)} * 2)`);
-    } else if (ts.isAwaitExpression(node)) {
+    } else if (ts.isAwaitExpression(node) && !isReturned(node)) {
       replace("removed-await", node, `(${node.expression.getText(source)})`);
     } else if (ts.isCallExpression(node) && node.arguments.length > 0) {
       const last = node.arguments[node.arguments.length - 1] as ts.Expression;
@@ -92,6 +92,14 @@ export function mutantsOf(file: string, text: string): readonly Mutant[] {
   };
   visit(source);
   return mutants;
+}
+
+/** Whether the caller awaits the promise instead, outside of `try` and `using`. */
+function isReturned(node: ts.AwaitExpression): boolean {
+  if (!ts.isReturnStatement(node.parent)) return false;
+  let scope: ts.Node = node.parent;
+  while (!ts.isFunctionLike(scope) && !ts.isTryStatement(scope)) scope = scope.parent;
+  return !ts.isTryStatement(scope) && !/\busing\b/.test(scope.getText());
 }
 
 function isText(node: ts.Node): boolean {

@@ -60,6 +60,11 @@ export class FakeClock implements Clock {
     return { [Symbol.dispose]: () => ended.abort() };
   }
 
+  /** The number of calls of `sleep` that are waiting. */
+  get sleeping(): number {
+    return this.#sleepers.length;
+  }
+
   /** Resolves once at least `count` calls of `sleep` are waiting. */
   waiting(count = 1): Promise<void> {
     if (this.#sleepers.length >= count) return Promise.resolve();

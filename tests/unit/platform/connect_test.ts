@@ -68,6 +68,14 @@ Deno.test("connectTcp: tries the next address, and fails if all fail", async () 
   );
 });
 
+Deno.test("connectTcp: connects once although several addresses respond", async () => {
+  await using there = server();
+  const resolve = () => Promise.resolve(["127.0.0.1", "127.0.0.1"]);
+  (await connectTcp("name", there.port, signal, { resolve })).close();
+  await new Promise((done) => setTimeout(done, 300)); // the head start of the first address
+  equal(there.from.length, 1);
+});
+
 Deno.test("connectTcp: resolves names like the operating system", async () => {
   await using there = server();
   (await connectTcp("localhost", there.port, signal, { refuseMetadata })).close();

@@ -1,5 +1,5 @@
-import { equal, ok } from "node:assert/strict";
-import { isJournal } from "../../../lib/platform/host.ts";
+import { equal, match, ok } from "node:assert/strict";
+import { isJournal, systemClock } from "../../../lib/platform/host.ts";
 
 Deno.test("isJournal: compares the standard error with JOURNAL_STREAM", () => {
   const stat = () => ({ dev: 8n, ino: 9_007_199_254_740_993n });
@@ -35,4 +35,28 @@ Deno.test("systemHost: counts open descriptors and CPU time", async () => {
   ok(opened >= files && opened < files + 20, `${opened}`); // the runtime opens some, too
   ok(cpu > 0);
   ok(later >= cpu);
+});
+
+Deno.test("systemClock: intervals are rounded down to the same wakeups", async () => {
+  const calls: string[] = [];
+  const done = Promise.withResolvers<void>();
+  const intervals = [800, 2_399, 1].map((intervalMs, i) =>
+    systemClock.every(intervalMs, (delayMs) => {
+      ok(delayMs >= 0);
+      calls.push("abc".charAt(i));
+      if (calls.filter((call) => call === "b").length === 2) done.resolve();
+    })
+  );
+  intervals.pop()?.[Symbol.dispose]();
+  await done.promise;
+  match(calls.join(""), /^a{1,2}baab$/);
+  const ended = calls.length;
+  for (const interval of intervals) interval[Symbol.dispose]();
+  await new Promise<void>((resolve) => {
+    const last = systemClock.every(1, () => {
+      last[Symbol.dispose]();
+      resolve();
+    });
+  });
+  equal(calls.length, ended, "disposed intervals are not called");
 });

@@ -131,6 +131,49 @@ Deno.test("HttpServer: responds to HEAD without a body, in order to pipelined re
     ok(get?.endsWith('\r\n\r\nGET /c ""'), get);
   }));
 
+Deno.test("HttpServer: drops the body of a response to HEAD", async () => {
+  const cancelled = Promise.withResolvers<void>();
+  const body = () =>
+    new ReadableStream({
+      cancel() {
+        cancelled.resolve();
+        throw new Error("failed to cancel");
+      },
+    });
+  await onServer(() => new Response(body()), async ({ connect }) => {
+    const connection = await connect();
+    await send(connection, "HEAD / HTTP/1.1\r\nhost: x\r\n\r\n");
+    match(await receive(connection, "\r\n\r\n"), /^HTTP\/1\.1 200 /);
+    await cancelled.promise;
+  });
+});
+
+Deno.test("HttpServer: keeps a connection open only while its unread responses are small", () =>
+  onServer((request) => {
+    const { pathname } = new URL(request.url);
+    return new Response("x".repeat(Number(pathname.slice(1))));
+  }, async ({ connect }) => {
+    for (const [bytes, expected] of [[2_048, "keep-alive"], [2_049, "close"]] as const) {
+      const connection = await connect();
+      await send(connection, `GET /${bytes} HTTP/1.1\r\nhost: x\r\n\r\n`);
+      const [, found] = /connection: (.*)\r\n/.exec(await receive(connection, "x".repeat(bytes))) ??
+        [];
+      equal(found, expected);
+    }
+  }));
+
+Deno.test("HttpServer: stops checking deadlines when the last client has left", () =>
+  onServer(hello, async ({ clock, connect }) => {
+    const connection = await connect();
+    await send(connection, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    await receive(connection);
+    connection.close();
+    while (clock.sleeping > 0) {
+      await pass();
+      await clock.advance(500);
+    }
+  }));
+
 Deno.test("HttpServer: responds to malformed requests with 400 and closes the connection", () =>
   onServer(hello, async ({ connect }) => {
     const wrong = [

@@ -54,6 +54,9 @@ test("returns complete responses, also with an error status", async ({ api, requ
   api.faults.status = { code: 429, retryAfter: 7 };
   const later = await http.request(request("/api/v1/secrets"));
   deepEqual(later.kind === "answered" && [later.status, later.retryAfterMs], [429, 7_000]);
+  api.faults.status = { code: 503, retryAfter: 86_400 };
+  const nextDay = await http.request(request("/api/v1/secrets"));
+  equal(nextDay.kind === "answered" && nextDay.retryAfterMs, 3_600_000, "at most an hour");
 });
 
 test("reports a client key of another certificate, as during a rotation", async (stage) => {
@@ -93,6 +96,11 @@ test("verifies certificates, and reports failures without the request", async (s
   await api.up(expired);
   match(await detail({ caPem: expired.ca }), /has expired/);
 });
+
+/** Waits for the other side of a connection. */
+async function ended(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
+}
 
 for (const own of [false, true]) {
   const way = own ? "by our own TLS" : "by the runtime's client";
@@ -152,6 +160,7 @@ for (const own of [false, true]) {
     api.faults.status = { code: 403 };
     const refused = await stream(60_000);
     equal(refused.kind === "answered" && refused.status, 403);
+    await ended(() => api.watchCount === 0);
   });
 
   test(`fails for a late or too large response, ${way}`, async ({ api, request }) => {

@@ -92,6 +92,14 @@ Deno.test("listenUnix: creates a socket with mode 0600 and removes it when dispo
     deepEqual(await namesIn(folder), []);
   }));
 
+Deno.test("listenUnix: a group may connect as well", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "a.sock");
+    await using _listener = await listenUnix(path, hello, { gid: Deno.gid() ?? 0 });
+    const { mode, gid } = await Deno.lstat(path);
+    deepEqual([(mode ?? 0) & 0o777, gid], [0o660, Deno.gid()]);
+  }));
+
 Deno.test("listenUnix: replaces a socket without a listener, but not one with a listener", () =>
   inFolder(async (folder) => {
     const path = join(folder, "a.sock");

@@ -67,7 +67,7 @@ async function withPidFile(test: (path: string, pid: () => Promise<string>) => P
 }
 
 Deno.test("systemProcessRunner: passes stdin, arguments and environment, and returns the outputs", async () => {
-  const { run } = runner();
+  const { clock, run } = runner();
   const result = await run.run(
     shell('read line; printf "%s %s %s" "$line" "$ADDED" "${PATH:+ours}"; echo oops >&2; exit 3', {
       stdin: "hello\n",
@@ -75,6 +75,7 @@ Deno.test("systemProcessRunner: passes stdin, arguments and environment, and ret
     }),
   );
   deepEqual(result, { kind: "exited", code: 3, stdout: "hello added ours", stderr: "oops\n" });
+  equal(clock.sleeping, 0, "its timers are stopped");
 });
 
 Deno.test("systemProcessRunner: reports why a child was not started", async () => {
@@ -174,6 +175,16 @@ Deno.test("systemProcessRunner: stops a child with endless output", async () => 
   const beyond = runner();
   const running = beyond.run.run(shell("printf 123456", { maxStdoutBytes: 5 }));
   equal((await untilDone(beyond.clock, running)).kind, "too-much-output");
+});
+
+Deno.test("systemProcessRunner: closes the pipe of a child with endless output immediately", async () => {
+  await withPidFile(async (path, pid) => {
+    const { clock, run } = runner();
+    const script = `trap '' TERM; yes 2>/dev/null; echo $$ > ${path}; sleep 600`;
+    const running = run.run(shell(script, { maxStdoutBytes: 100_000 }));
+    await pid(); // `yes` has ended before any time has passed
+    equal((await untilDone(clock, running)).kind, "too-much-output");
+  });
 });
 
 Deno.test("systemProcessRunner: keeps 4 KiB of stderr without stopping the child", async () => {
