@@ -95,6 +95,17 @@ Deno.test("CredentialStore: backs off when a source repeats a credential that is
   ok(executions < 100, `${executions} executions in one hour`);
 });
 
+Deno.test("CredentialStore: a repeated credential is unproductive from the moment it is due", () => {
+  const repeatedAt = (lateMs: number) => {
+    const store = newStore();
+    const repeated = candidate("a", { refreshAtMs: T0 + 10 * MINUTE });
+    put(store, repeated, T0);
+    put(store, repeated, (nextOf(store, T0) ?? Infinity) + lateMs);
+    return store.get(IMAGE.text)?.attempts.unproductive;
+  };
+  deepStrictEqual([repeatedAt(-1), repeatedAt(0)], [0, 1]);
+});
+
 Deno.test("CredentialStore: adopt does not replace the credential of a provider", () => {
   const store = newStore();
   ok(store.adopt(IMAGE, candidate("adopted")));

@@ -75,7 +75,7 @@ Deno.test("listenTcp: lets a response in progress complete when it is disposed",
   const answer = fetch(`http://127.0.0.1:${listener.port}/`).then((response) => response.text());
   await entered.promise;
   const closed = listener[Symbol.asyncDispose]();
-  release.resolve();
+  setTimeout(release.resolve, 50);
   equal(await answer, "done");
   await closed;
   await rejects(Deno.connect({ hostname: "127.0.0.1", port: listener.port }));

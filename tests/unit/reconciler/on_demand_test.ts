@@ -72,6 +72,19 @@ Deno.test("OnDemandRequests: a refusal of an unmounted image's credential is req
   });
 });
 
+Deno.test("OnDemandRequests: a refusal is requested for the image that has the credential", async () => {
+  const stage = new Stage();
+  stage.answer = () => found(stage.clock, "first");
+  stage.daemon("d1", [{ snapshotId: "1" }, { snapshotId: "2", image: OTHER.text }]);
+  await stage.run(async () => {
+    stage.requests.length = 0;
+    stage.answer = () => found(stage.clock, "second");
+    const fingerprint = credentialFingerprint(basic("first"));
+    equal(await stage.reconciler.onDemand.refused(OTHER, fingerprint), "requested");
+    deepStrictEqual(stage.requests[0]?.image, OTHER);
+  });
+});
+
 Deno.test("OnDemandRequests: a user's request goes past caches and backoff", async () => {
   await withMount(async (stage) => {
     const { reconciler: { onDemand }, clock, requests } = stage;
