@@ -112,7 +112,7 @@ export function renewalWindow(
  */
 export function dueAtMs(lifetime: Lifetime, settings: RenewalSettings): number | undefined {
   const byRefreshMs = dueByRefreshMs(lifetime);
-  const byExpiryMs = dueByExpiryMs(lifetime, settings, byRefreshMs);
+  const byExpiryMs = dueByExpiryMs(lifetime, settings);
   if (byRefreshMs !== undefined || byExpiryMs !== undefined) {
     return Math.min(byRefreshMs ?? Infinity, byExpiryMs ?? Infinity);
   }
@@ -143,16 +143,13 @@ function dueByRefreshMs({ refreshAtMs, fetchedAtMs, expiresAtMs, jitter }: Lifet
     refreshAfterMs * (expiresAtMs === undefined ? 0.1 + 0.4 * jitter : 0.5 * jitter);
 }
 
-/** @param byRefreshMs Limits the jitter, so that two renewals in a row keep their distance. */
-function dueByExpiryMs(lifetime: Lifetime, settings: RenewalSettings, byRefreshMs = Infinity) {
+function dueByExpiryMs(lifetime: Lifetime, settings: RenewalSettings) {
   const { expiresAtMs, firstSeenAtMs, jitter } = lifetime;
   if (expiresAtMs === undefined) return undefined;
   const lifetimeMs = Math.max(0, expiresAtMs - firstSeenAtMs);
   const leadMs = leadTimeMs(lifetimeMs, settings);
   // Nodes that started together do not renew together, and no lifetime sees more than two requests.
-  const earlyMs = jitter * (lifetimeMs / 2 - leadMs);
-  const maxEarlyMs = Math.max(0, byRefreshMs - firstSeenAtMs - leadMs - 1);
-  return expiresAtMs - leadMs - Math.min(earlyMs, maxEarlyMs);
+  return expiresAtMs - leadMs - jitter * (lifetimeMs / 2 - leadMs);
 }
 
 /** The effective lead time: not in the mandatory window, and below half of the lifetime. */

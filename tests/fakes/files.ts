@@ -70,10 +70,15 @@ export class FakeFiles implements FileSystem {
     return Promise.resolve(text);
   }
 
-  stat(path: string): Promise<FileStat | undefined> {
+  /** The text of a link is its target. */
+  stat(
+    path: string,
+    { noFollow = false }: { readonly noFollow?: boolean } = {},
+  ): Promise<FileStat | undefined> {
     if (this.#unreadable.has(path)) return Promise.reject(refused("stat", path));
     const entry = this.#entries.get(path);
     if (entry === undefined) return Promise.resolve(this.#isFolder(path) ? FOLDER : undefined);
+    if (entry.kind === "symlink" && !noFollow) return this.stat(entry.text);
     const { kind, text, stamp, mode, mtimeMs } = entry;
     return Promise.resolve({ kind, stamp, mtimeMs, size: text.length, mode, uid: 7, gid: 8 });
   }

@@ -130,6 +130,23 @@ Deno.test("loadApi: represents a registry by one of its images", async () => {
   equal((lookup as { image: { registry: string } }).image.registry, "registry.example.com");
 });
 
+Deno.test("loadApi: accepts values of exactly the limits", async () => {
+  const { agent } = fakeAgent();
+  const get = async (body: object) =>
+    (await request(agent, "POST", "/v1/credentials/get", body)).status;
+  const labels = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, i) => [`l${i}`, ""]));
+  equal(await get({ ref: "a" }), 200);
+  equal(await get({ ref: "nginx", labels: labels(64) }), 200);
+  equal(await get({ ref: "nginx", labels: labels(65) }), 400);
+  const put = async (password: string) => {
+    const body = { ref: "nginx", credential: { form: "basic", username: "u", password } };
+    return (await request(agent, "PUT", "/v1/credentials", body)).status;
+  };
+  equal(await put("x".repeat(49_152)), 200);
+  equal(await put("x".repeat(49_153)), 400);
+});
+
 Deno.test("loadApi: accepts the required lifetime as a duration or as a time, not both", async () => {
   const { agent, calls } = fakeAgent();
   const labels = { a: "b" };

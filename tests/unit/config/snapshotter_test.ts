@@ -173,7 +173,7 @@ Deno.test("readSnapshotterTables: reports a value in place of a table once", asy
 });
 
 Deno.test("readSnapshotterTables: warns when the snapshotter also renews credentials", async () => {
-  for (const value of [`"10m"`, "600000000000"]) {
+  for (const value of [`"10m"`, "600000000000", `"1ms"`]) {
     const theirs = `[remote.auth]\ncredential_renewal_interval = ${value}`;
     const [warning, ...more] = (await load({ theirs })).warnings;
     deepEqual(more, []);

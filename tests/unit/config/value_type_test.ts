@@ -102,7 +102,8 @@ Deno.test("readValue: rejects daemon ids that are not valid in keys", () => {
 });
 
 Deno.test("describeFound: cuts long texts", () => {
-  match(describeFound("x".repeat(1_000)), /^the text "x{80}…"$/);
+  match(describeFound("x".repeat(80)), /^the text "x{80}"$/);
+  match(describeFound("x".repeat(81)), /^the text "x{80}…"$/);
 });
 
 Deno.test("readText: reads booleans, numbers and lists where the type is one", () => {
@@ -144,6 +145,8 @@ Deno.test("readValue: accepts every default and every example", () => {
 Deno.test("readValue: accepts a Kubernetes object name", () => {
   const type = KUBE_NAME;
   equal(readValue(type, "node-1.example.com").kind, "value");
+  equal(readValue(type, "a".repeat(253)).kind, "value");
+  equal(readValue(type, "a".repeat(254)).kind, "problem");
   for (const raw of ["", "Node", "a_b", "a..b", "a-", 1]) {
     equal(readValue(type, raw).kind, "problem", String(raw));
   }

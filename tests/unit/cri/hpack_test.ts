@@ -231,6 +231,17 @@ Deno.test("HpackDecoder: evicts the oldest fields when the table is made smaller
   assert.throws(() => decode(decoder, hex("bf")), WireError);
 });
 
+Deno.test("HpackDecoder: keeps fields that fill the table exactly", () => {
+  const decoder = new HpackDecoder();
+  decode(decoder, new HpackEncoder().resize(68));
+  decode(decoder, hex("40 01 61 01 62 40 01 63 01 64")); // a: b, and then c: d
+  assert.deepEqual(decode(decoder, hex("bf")), [["a", "b"]]);
+});
+
+Deno.test("HpackDecoder: decodes the last index of the static table", () => {
+  assert.deepEqual(decode(new HpackDecoder(), hex("bd")), [["www-authenticate", ""]]);
+});
+
 Deno.test("HpackDecoder: decodes or rejects any bytes", () => {
   fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 300 })), (blocks) => {
     const decoder = new HpackDecoder();

@@ -255,6 +255,23 @@ Deno.test("CriConnectionReader: skips unreadable messages with a note and reads 
   assert.equal(password("nginx"), "pw");
 });
 
+Deno.test("CriConnectionReader: reads requests of exactly a mebibyte", () => {
+  for (const [bytes, expected] of [[1_048_576, []], [1_048_577, ["message-too-large"]]] as const) {
+    const { hear, notes } = desk();
+    const talk = new Conversation();
+    hear(talk.opening());
+    const request = (padding: number) =>
+      pullImageRequest({
+        image: "nginx",
+        pod: { name: "p", uid: "u", namespace: "n" },
+        extra: field(7, "x".repeat(padding)),
+      });
+    const padding = bytes - (request(1_000_000).length - 1_000_000);
+    hear(talk.call({ path: PULL, message: request(padding), answer: OK }));
+    assert.deepEqual(notes.map((note) => note.kind === "skipped" && note.reason), expected);
+  }
+});
+
 /** Returns a pull request of a megabyte. */
 function big(image: string): Uint8Array {
   return pullImageRequest({

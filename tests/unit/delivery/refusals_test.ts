@@ -73,6 +73,7 @@ Deno.test("Deliverer: writes the file later when the folder becomes writable", a
 
 Deno.test("Deliverer: does not follow links", async () => {
   const { files, deliverer } = stage();
+  files.set("/etc/passwd", files.text(PATH));
   files.set(PATH, "/etc/passwd", "symlink");
   equal((await deliverer.deliver(order(BASIC))).file.kind, "failed");
   deepEqual(files.writes, []);

@@ -191,7 +191,7 @@ Deno.test("Discovery: an invalid image reference affects only its mount", async 
 });
 
 Deno.test("Discovery: finds configured daemons and watches their sockets", async () => {
-  const { discovery, files } = stage({
+  const { discovery, files, nydusd } = stage({
     daemons: [
       { id: "one", socket: "/run/one.sock", ref: "a:1" },
       { id: "two", socket: "/run/n2/api.sock", ref: "b:1" },
@@ -204,6 +204,9 @@ Deno.test("Discovery: finds configured daemons and watches their sockets", async
   deepStrictEqual(daemons.map(({ id }) => id), ["one", "two"]);
   deepStrictEqual(discovery.watchPaths().slice(-2).sort(), sockets);
   ok(daemons.every(({ instances: [i] }) => i?.mountId === "/" && i.configPath === undefined));
+  nydusd.mounts = ["/3", "/5"];
+  const { daemons: shared } = await discovery.discover();
+  deepStrictEqual(shared.map(({ instances: [i] }) => i?.mountId), [undefined, undefined]);
 });
 
 Deno.test("Discovery: returns the state of a daemon for each failure", async () => {

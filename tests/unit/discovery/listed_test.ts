@@ -1,12 +1,14 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, fail, strictEqual } from "node:assert/strict";
 import {
   isSegment,
   listedBySystemApi,
   type ListedDaemon,
+  listRootFolder,
   mergeListed,
   newestFirst,
   upgradeOf,
 } from "../../../lib/discovery/listed.ts";
+import { FakeFiles } from "../../fakes/files.ts";
 
 function listed(
   id: string,
@@ -90,6 +92,23 @@ Deno.test("newestFirst: sorts sockets by the number of the upgrade", () => {
     ["/a/api99999999999.sock", -1],
   ];
   for (const [socket, wanted] of table) strictEqual(upgradeOf(socket), wanted, socket);
+});
+
+Deno.test("listRootFolder: the file above a mount's file is a template, which may be unreadable", async () => {
+  const files = new FakeFiles();
+  const config = `{"device":{"backend":{"type":"registry","config":{"host":"reg.io","repo":"a"}}}}`;
+  files.set("/data/socket/d1/api.sock", "", "socket");
+  files.set("/data/config/d1/config.json", config);
+  const listed = async () => {
+    const [{ dedicated, instances } = fail()] = await listRootFolder("/data", files);
+    return { dedicated, snapshots: instances.map(({ snapshotId }) => snapshotId) };
+  };
+  deepStrictEqual(await listed(), { dedicated: true, snapshots: ["d1"] });
+  files.refuseReading("/data/config/d1/config.json");
+  deepStrictEqual(await listed(), { dedicated: undefined, snapshots: [] });
+  files.refuseReading("/data/config/d1/config.json", false);
+  files.set("/data/config/d1/7/config.json", config);
+  deepStrictEqual(await listed(), { dedicated: undefined, snapshots: ["7"] });
 });
 
 Deno.test("isSegment: accepts only a valid path segment", () => {

@@ -22,6 +22,7 @@ Deno.test("quoted: hides text before an @, but not a name before a digest, and l
     ["reg.io/a@sha256:00", '"reg.io/a@sha256:00"'],
     ["u:p@reg.io/a@sha256:00", '"[hidden]@reg.io/a@sha256:00"'],
     ["@sha256:00", '"@sha256:00"'],
+    ["@reg.io/a", '"[hidden]@reg.io/a"'],
     ["x".repeat(200), `"${"x".repeat(200)}"`],
     ["x".repeat(201), `"${"x".repeat(200)}…"`],
   ] as const;

@@ -123,6 +123,10 @@ Deno.test("MessageReader: rejects truncated, malformed and too long messages", a
   }
   await rejects(reader(long).head(), { reason: "too-long" });
   await rejects(reader(SIZED).head({ maxBytes: 20 }), { reason: "too-long" });
+  const [short] = SIZED.split("\r\n\r\n", 1);
+  const maxBytes = `${short}\r\n`.length; // without the empty line
+  equal((await reader(SIZED).head({ maxBytes }))?.startLine, "HTTP/1.1 200 OK");
+  await rejects(reader(SIZED).head({ maxBytes: maxBytes - 1 }), { reason: "too-long" });
   await rejects(reader("GET").head(), { reason: "incomplete" });
 });
 

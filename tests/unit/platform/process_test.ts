@@ -69,7 +69,7 @@ async function withPidFile(test: (path: string, pid: () => Promise<string>) => P
 Deno.test("systemProcessRunner: passes stdin, arguments and environment, and returns the outputs", async () => {
   const { clock, run } = runner();
   const result = await run.run(
-    shell('read line; printf "%s %s %s" "$line" "$ADDED" "${PATH:+ours}"; echo oops >&2; exit 3', {
+    shell('printf "%s %s %s" "$(cat)" "$ADDED" "${PATH:+ours}"; echo oops >&2; exit 3', {
       stdin: "hello\n",
       env: { ADDED: "added" },
     }),

@@ -112,8 +112,8 @@ Deno.test("Refused credential: reads are polled every 800 ms in the 30 s after a
 Deno.test("Refused credential: failed reads count once nydusd uses the credential", async () => {
   const { clock, node, token, executedMs } = stage({ readEveryMs: 100 });
   node.mount(image(0), "u:t0", "2.4.4");
-  const failingSinceMs = () =>
-    node.reconciler.status().daemons[0]?.instances[0]?.readsFailingSinceMs;
+  const shown = () => node.reconciler.status().daemons[0]?.instances[0];
+  const failingSinceMs = () => shown()?.readsFailingSinceMs;
   await node.run(async () => {
     await clock.advance(20_500); // after a poll of nydusd and one of the counters
     token.text = "t1";
@@ -124,10 +124,14 @@ Deno.test("Refused credential: failed reads count once nydusd uses the credentia
     equal(failingSinceMs(), undefined);
     equal(executedMs.length, 2);
     await clock.advance(10_000);
+    equal(shown()?.delivery, "proven");
     node.accepts = () => false;
     await clock.advance(5_000);
     ok(failingSinceMs() !== undefined);
+    equal(shown()?.delivery, "in-use", "no longer proven");
     equal(executedMs.length, 3);
+    const [warning] = node.observer.of("warning");
+    equal(warning?.code, "reads-failing");
   });
 });
 

@@ -41,9 +41,11 @@ Deno.test("Renewals: a user request is not lost during a request and a change of
   const entries = [...store.entries()];
   renewals.start(entries);
   renewals.start(entries, { recheck: true });
-  const forced = renewals.force(IMAGE);
+  let isForced = false;
+  const forced = renewals.force(IMAGE).then(() => isForced = true);
   for (let i = 0; i < 3; i++) {
     await flushTasks();
+    deepStrictEqual(isForced, i === 2, "resolves after its own request");
     answers.shift()?.();
   }
   await forced;

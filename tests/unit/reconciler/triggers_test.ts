@@ -12,10 +12,12 @@ Deno.test("Triggers: wait ends after the time, when woken, or with the first tri
   deepStrictEqual(ended, []);
   await clock.advance(1);
   deepStrictEqual(ended, [undefined]);
-  wait(1_000);
+  wait(1);
+  await flushTasks();
   triggers.wake();
   await flushTasks();
   deepStrictEqual(ended, [undefined, undefined]);
+  deepStrictEqual(clock.sleeping, 0);
   wait(1_000);
   triggers.wake("requested");
   triggers.wake("node-changed");

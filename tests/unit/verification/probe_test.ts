@@ -128,6 +128,7 @@ Deno.test("RegistryProbe: returns forbidden for a token without permission", asy
       },
       { status: 401, body: { errors: [{ message: "unauthorized to access repository: a" }] } },
       { status: 403 },
+      { status: 401 },
     ]
   ) equal((await probed(bearerRegistry(denied), low)).kind, "forbidden");
   const invalid = { "www-authenticate": 'Bearer realm="r",error="invalid_token"' };

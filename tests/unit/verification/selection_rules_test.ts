@@ -44,6 +44,8 @@ Deno.test("selectionStep: keeps the candidate in use while it works", () => {
     reason: "in-use",
   });
   equal(selectionStep(input([{}, { inUse: true }])).kind, "probe");
+  const first = selectionStep(input([works, { userManaged: true }]));
+  deepEqual(first, { kind: "select", index: 0, reason: "in-use" });
 });
 
 Deno.test("selectionStep: trusts an issued credential, and probes one that a user manages", () => {

@@ -93,6 +93,14 @@ Deno.test("KubeSecretProvider: ranks keys without their query, and counts equal 
   deepEqual(passwords, ["app", "same", "host"]);
 });
 
+Deno.test("KubeSecretProvider: reports an expiry that it ignores", async () => {
+  const expired = `${btoa('{"alg":"RS256"}')}.${btoa('{"exp":1}').replaceAll("=", "")}.x`;
+  const { notes } = await offered([secret("a/a", [["registry.example.com", expired]])]);
+  deepEqual(notes.map(({ subject, detail }) => `${subject}: ${detail}`), [
+    "secret a/a: ignoring the token's expiry: in the past",
+  ]);
+});
+
 Deno.test("KubeSecretProvider: keeps the limits and a fair share per namespace for any secrets", async () => {
   const place = fc.record({
     namespace: fc.nat(20).map((n) => `n${n}`),

@@ -65,6 +65,7 @@ Deno.test("readPullSecret: reports problems without values", () => {
     [secretObject({ raw: encode('{"auths":"hunter2"}') }), /auths in \.dockerconfigjson/],
     [secretObject({ raw: "" }), /is missing or empty/],
     [{}, /type is ""/],
+    [{ type: "x".repeat(100) }, /type is "x{80}",/],
   ];
   for (const [object, expected] of cases) {
     const { entries, problems } = readPullSecret(object);
