@@ -324,7 +324,7 @@ class Lines {
     if (others.length === 0) return [];
     const lines = [this.#rest.join(""), ...others.slice(0, -1)].filter((line) => line !== "");
     this.#rest = others.slice(-1);
-    this.#size = this.#rest[0]?.length ?? 0;
+    this.#size = this.#rest.join("").length;
     return lines;
   }
 }

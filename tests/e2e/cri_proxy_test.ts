@@ -171,16 +171,16 @@ Deno.test("cri-proxy: off bypasses the proxy over restarts, on uses it again", a
     const socket = `${dir}/cri.sock`;
     const first = await start();
     equal(await Deno.readLink(link), socket);
-    const currentAuth = await Deno.connect({ transport: "unix", path: link });
+    const connection = await Deno.connect({ transport: "unix", path: link });
     const off = await run("cri-proxy", "off");
     equal(off.code, 0, off.err);
     match(off.out, /new connections bypass the agent/);
     equal(await Deno.readLink(link), upstream);
     await callOnce(link);
-    await writeAll(currentAuth, Uint8Array.of(7));
-    deepEqual(await readExactly(currentAuth, 1), Uint8Array.of(7), "open connections stay");
+    await writeAll(connection, Uint8Array.of(7));
+    deepEqual(await readExactly(connection, 1), Uint8Array.of(7), "open connections stay");
     equal((await first.status()).criProxy?.idleSinceMs, undefined, "a client is connected");
-    currentAuth.close();
+    connection.close();
     await first.until(
       "the status",
       async () => (await first.status()).criProxy?.state === "switched-off",

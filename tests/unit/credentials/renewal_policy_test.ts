@@ -243,6 +243,8 @@ Deno.test("nextAttemptAtMs: retries without an expiry are no slower than regular
   strictEqual(pauseMs(lifetime({}), 20), 4 * MINUTE);
   const throttled = { ...failing(1), retryAtMs: T0 + HOUR + MINUTE };
   strictEqual(nextAttemptAtMs(short, throttled, T0 + HOUR, AUTO), T0 + HOUR + MINUTE);
+  const nextDay = { ...failing(1), retryAtMs: T0 + 25 * HOUR };
+  strictEqual(nextAttemptAtMs(short, nextDay, T0 + HOUR, AUTO), T0 + HOUR + 15 * MINUTE);
 });
 
 Deno.test("mandatoryAtMs: starts with the last 10 % or 5 minutes, at most a third", () => {

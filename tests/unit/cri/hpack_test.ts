@@ -31,9 +31,9 @@ function check(steps: readonly Step[], tableBytes?: number): void {
   }
   for (const { block, fields, table, bytes } of steps) {
     assert.deepEqual(decode(decoder, hex(block)), fields);
-    const currentAuth = decoder.table();
-    assert.deepEqual(currentAuth.fields.map(({ name, value }) => [name, value]), table);
-    assert.equal(currentAuth.bytes, bytes);
+    const current = decoder.table();
+    assert.deepEqual(current.fields.map(({ name, value }) => [name, value]), table);
+    assert.equal(current.bytes, bytes);
   }
 }
 

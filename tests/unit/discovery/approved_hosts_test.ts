@@ -42,6 +42,8 @@ Deno.test("mirrorsOf: accepts URLs and bare hosts, and throws for an invalid fil
     "m3:80",
   ]);
   deepStrictEqual(mirrorsOf('server = "https://s"'), [], "`server` is not a mirror");
+  const many = mirrorsOf(hosts(...Array.from({ length: 65 }, (_, i) => `m${i}`)));
+  deepStrictEqual([many.length, many.at(-1)], [64, "m63"], "64 at most");
   for (const text of ["[host", 'host = "m"', "host = []"]) throws(() => mirrorsOf(text));
 });
 

@@ -212,14 +212,17 @@ Deno.test("Discovery: finds configured daemons and watches their sockets", async
 Deno.test("Discovery: returns the state of a daemon for each failure", async () => {
   const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
-  const state = async () => (await discovery.discover()).daemons[0]?.state;
+  const daemon = async () => (await discovery.discover()).daemons[0];
+  const state = async () => (await daemon())?.state;
   for (const [reported, name] of [["INIT", "starting"], ["STOPPED", "stopped"], ["?", "broken"]]) {
     nydusd.state = reported ?? "";
     strictEqual(await state(), name);
   }
   nydusd.state = "RUNNING";
   nydusd.fault = () => ({ kind: "timed-out" });
-  strictEqual(await state(), "unresponsive");
+  const hung = await daemon();
+  strictEqual(hung?.state, "unresponsive");
+  strictEqual(hung.stateDetail, "it accepts connections but does not answer in time");
   nydusd.fault = () => ({ kind: "no-listener" });
   strictEqual(await state(), "no-listener");
   nydusd.fault = () => ({ kind: "broken", detail: "x" });

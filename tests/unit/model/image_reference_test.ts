@@ -63,6 +63,12 @@ Deno.test("parseImageReference: limits the repository to 255 characters, but not
   match(messageOfRefusal("a".repeat(248)), /longer than 255/);
 });
 
+Deno.test("parseImageReference: accepts at most 4,096 characters", () => {
+  const host = (length: number) => `${"h".repeat(length - 5)}.io/a`;
+  equal(parseImageReference(host(4_096)).repository, "a");
+  match(messageOfRefusal(host(4_097)), /too long/);
+});
+
 Deno.test("parseImageReference: accepts brackets only around an IPv6 address", () => {
   equal(parseImageReference("[2001:DB8::1]:5000/a").registry, "[2001:DB8::1]:5000");
   for (const host of ["[]", "[::1", "[:::1]", "[1.2.3.4]", "[abc]", "[::1]x", "x[::1]", "::1"]) {

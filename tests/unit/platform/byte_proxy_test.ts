@@ -112,7 +112,7 @@ Deno.test("serveByteProxy: closes connections over the limit, and recovers when 
       maxConnections: 2,
       reader: () => UNAVAILABLE,
     });
-    const currentAuth = await Promise.all(
+    const open = await Promise.all(
       [1, 2].map(() => Deno.connect({ transport: "unix", path })),
     );
     while (criProxy.counts().openConnections < 2) await new Promise((done) => setTimeout(done, 5));
@@ -120,10 +120,10 @@ Deno.test("serveByteProxy: closes connections over the limit, and recovers when 
     equal(await third.read(new Uint8Array(1)), null);
     third.close();
     deepEqual([criProxy.counts().connections, criProxy.counts().refusedConnections], [3, 1]);
-    currentAuth[0]?.close();
+    open[0]?.close();
     while (criProxy.counts().openConnections > 1) await new Promise((done) => setTimeout(done, 5));
     deepEqual(await exchange(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]));
-    currentAuth[1]?.close();
+    open[1]?.close();
   });
 });
 

@@ -127,6 +127,8 @@ Deno.test("MessageReader: rejects truncated, malformed and too long messages", a
   const maxBytes = `${short}\r\n`.length; // without the empty line
   equal((await reader(SIZED).head({ maxBytes }))?.startLine, "HTTP/1.1 200 OK");
   await rejects(reader(SIZED).head({ maxBytes: maxBytes - 1 }), { reason: "too-long" });
+  await rejects(reader("x".repeat(11)).head({ maxBytes: 10 }), { reason: "incomplete" });
+  await rejects(reader("x".repeat(12)).head({ maxBytes: 10 }), { reason: "too-long" });
   await rejects(reader("GET").head(), { reason: "incomplete" });
 });
 

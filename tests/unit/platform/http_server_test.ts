@@ -273,6 +273,68 @@ Deno.test("HttpServer: stalled large responses do not block small ones", () =>
     { maxConnections: 32 },
   ));
 
+Deno.test("HttpServer: a large response starts when another has ended", () =>
+  onServer((request) => {
+    const { pathname } = new URL(request.url);
+    return pathname === "/next" ? new Response("x".repeat(5_000)) : huge(request);
+  }, async ({ connect }) => {
+    const slow: Deno.TcpConn[] = [];
+    for (let i = 0; i < 8; i++) {
+      slow.push(await connect());
+      await send(slow[i]!, GET);
+      await receive(slow[i]!, "\r\n\r\n");
+    }
+    const next = await connect();
+    await send(next, "GET /next HTTP/1.1\r\nhost: x\r\n\r\n");
+    await pass();
+    slow[0]?.close();
+    match(await receive(next, "x".repeat(5_000)), /^HTTP\/1\.1 200 /);
+  }));
+
+Deno.test("HttpServer: reads the rest of a rejected request before it closes the connection", () =>
+  onServer(hello, async ({ connect }) => {
+    const connection = await connect();
+    const head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n";
+    await send(connection, head + "x".repeat(200_000));
+    await connection.closeWrite();
+    const buffer = new Uint8Array(65_536);
+    let text = "";
+    for (let count; (count = await connection.read(buffer)) !== null;) {
+      text += new TextDecoder().decode(buffer.subarray(0, count));
+    }
+    match(text, /^HTTP\/1\.1 413 /);
+  }));
+
+/** A listener whose clients have the address of another host. */
+function fromElsewhere(listener: Deno.TcpListener): Deno.TcpListener {
+  const accept = async () => {
+    const connection = await listener.accept();
+    return {
+      remoteAddr: { transport: "tcp", hostname: "192.0.2.1", port: 1 },
+      read: (into: Uint8Array) => connection.read(into),
+      write: (bytes: Uint8Array) => connection.write(bytes),
+      closeWrite: () => connection.closeWrite(),
+      close: () => connection.close(),
+    };
+  };
+  return { accept, close: () => listener.close() } as unknown as Deno.TcpListener;
+}
+
+Deno.test("HttpServer: another host has at most half of the connections", () =>
+  onServer(
+    hello,
+    async ({ connect }) => {
+      const connections = [await connect(), await connect(), await connect()];
+      ok(await isClosed(connections[0]!), "the third connection takes the place of the first");
+      for (const connection of connections.slice(1)) {
+        await send(connection, GET);
+        match(await receive(connection, "hello"), /^HTTP\/1\.1 200 /);
+      }
+    },
+    { maxConnections: 4 },
+    fromElsewhere,
+  ));
+
 Deno.test("HttpServer: a new connection takes the place of the one that waits the longest", () =>
   onServer(hello, async ({ clock, connect }) => {
     const first = await connect();

@@ -3,6 +3,7 @@ import {
   type Candidate,
   type Credential,
   type Daemon,
+  defined,
   encodeRegistryAuth,
   parseImageReference,
   type ProviderName,
@@ -10,7 +11,7 @@ import {
   type Resolution,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { resolveEntry } from "../../../lib/reconciler/candidate_selection.ts";
+import { candidateInUse, resolveEntry } from "../../../lib/reconciler/candidate_selection.ts";
 import type { ReconcilerContext } from "../../../lib/reconciler/mod.ts";
 import { type InstanceRecord, Mounts } from "../../../lib/reconciler/mounts.ts";
 import type { SelectionRequest } from "../../../lib/verification/mod.ts";
@@ -154,6 +155,29 @@ Deno.test("resolveEntry: the credential in nydusd is in use when the store has n
   deepEqual(decision, { kind: "keep", detail: "because" });
   equal(stage.requests[0]?.inUse?.provider, "adopted");
   equal(stage.observer.events.length, 0);
+});
+
+Deno.test("candidateInUse: is proven by reads of a mount with the stored credential", () => {
+  const store = new CredentialStore({
+    settings: { leadTimeMs: "auto", refreshIntervalMs: 240_000 },
+    seed: "node",
+    random: new FakeRandom(),
+  });
+  store.put(IMAGE, { provider: "docker", candidate: candidate("a") }, 0);
+  const [entry] = store.entries();
+  const stage = new Stage();
+  for (
+    const [state, provenReads, proven] of [
+      ["stored", 3, true],
+      ["adopted", 3, true],
+      ["stored", undefined, false],
+      ["pending", 3, false],
+    ] as const
+  ) {
+    stage.mount(INSTANCE, defined({ state, failures: 0, provenReads }));
+    const inUse = candidateInUse({ mounts: stage.mounts, clock: new FakeClock() }, entry!);
+    equal(inUse?.proven, proven, `${state} ${provenReads}`);
+  }
 });
 
 Deno.test("resolveEntry: does not probe a credential at an unapproved host", async () => {

@@ -176,6 +176,16 @@ const CASES: readonly (readonly [name: string, given: Case, wanted: string])[] =
     },
     "file-only",
   ],
+  [
+    "nydusd has no API, and only the file was written",
+    { ...NO_API, entry: entry(OURS), record: { fileFingerprint: fingerprint } },
+    "deliver ours",
+  ],
+  [
+    "nydusd has an API again",
+    { entry: entry(OURS), record: { state: "file-only", fileFingerprint: fingerprint } },
+    "deliver ours",
+  ],
 
   // No provider has a credential.
   ["neither a provider nor nydusd has one", { entry: entry("nothing") }, "none"],

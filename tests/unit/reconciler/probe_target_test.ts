@@ -32,7 +32,8 @@ Deno.test("probeTargetOf: uses the scheme, CA files and repository of nydusd", (
     true,
     ["/ca.pem"],
   ]);
-  strictEqual(probeTargetOf(IMAGE, []).host, "registry.example.com");
+  const plain = probeTargetOf(IMAGE, []);
+  deepStrictEqual([plain.host, plain.skipVerify], ["registry.example.com", false]);
 });
 
 Deno.test("probeTargetOf: a mirror of older versions takes precedence over the registry", () => {

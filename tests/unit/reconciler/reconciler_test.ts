@@ -16,8 +16,24 @@ Deno.test("Reconciler: delivers at start, then is ready, and reports in-use afte
     ok(stage.ready);
     strictEqual(stage.authOf("d1", "1"), auth("a"));
     strictEqual(stage.state("d1", "1"), "stored");
+    const states = stage.observer.of("delivery-state-changed").map(({ from, to }) => [from, to]);
+    deepStrictEqual(states, [["pending", "stored"]]);
     await stage.clock.advance(5 * SECOND);
     strictEqual(stage.state("d1", "1"), "in-use");
+  });
+});
+
+Deno.test("Reconciler: is ready after 30 s although a provider has not answered", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  const answer = Promise.withResolvers<ReturnType<typeof none>>();
+  stage.answer = () => answer.promise;
+  await stage.run(async () => {
+    await stage.clock.advance(30 * SECOND - 1);
+    strictEqual(stage.ready, false);
+    await stage.clock.advance(1);
+    strictEqual(stage.ready, true);
+    answer.resolve(none());
   });
 });
 

@@ -72,6 +72,19 @@ Deno.test("RegistryProbe: sends Basic authentication after a challenge", async (
   equal((await probed(basicRegistry({ status: 401 }), BAD)).kind, "refused");
 });
 
+Deno.test("RegistryProbe: all requests of a probe have one deadline", async () => {
+  const clock = new FakeClock();
+  await clock.advance(5_000);
+  const registry = basicRegistry({ status: 401 });
+  const http = new FakeRegistryHttp((request) => {
+    void clock.advance(1_000);
+    return registry(request);
+  });
+  await new RegistryProbe({ http, clock }).probe(TARGET, GOOD);
+  const [first = 0, second = 0] = http.requests.map(({ timeoutMs }) => timeoutMs);
+  equal(first - second, 1_000);
+});
+
 Deno.test("RegistryProbe: requests a token with GET", async () => {
   const { verdict, sent } = await probed(bearerRegistry());
   equal(verdict.kind, "accepted");

@@ -210,6 +210,8 @@ Deno.test("selectionStep: probes candidates last that the registry refused befor
   const before: Partial<SelectionOption> = { refusedAtMs: 5, refusedByRegistry: true };
   const options = [before, {}, { inUse: true, refusedAtMs: 9 }];
   deepEqual(selectionStep(input(options, { readsRefused: true })), { kind: "probe", index: 1 });
+  const all = input([before, before, { ...before, inUse: true }], { readsRefused: true });
+  deepEqual(selectionStep(all), { kind: "probe", index: 0 });
 });
 
 Deno.test("ranking: returns every option once, refused ones last", () => {

@@ -124,6 +124,7 @@ Deno.test("DockerProvider: fails only for the registry whose password is not UTF
   const { provider } = docker({ auths: { "quay.io": { auth }, "ghcr.io": basic("u:p") } });
   const outcome = await provider.provide(requestFor("quay.io/a/b"));
   deepEqual([outcome.kind, outcome.reason], ["failed", "invalid-entry"]);
+  deepEqual(outcome.notes.map(({ reason }) => reason), ["invalid-entry"]);
   deepEqual(pairs(await provider.provide(requestFor("ghcr.io/a/b"))), ["u:p"]);
 });
 
