@@ -319,13 +319,15 @@ class Lines {
   add(chunk: Uint8Array): readonly string[] | undefined {
     this.#size += chunk.length;
     if (this.#size > this.#maxBytes) return undefined;
-    const [first = "", ...others] = this.#decoder.decode(chunk, { stream: true }).split("\n");
-    this.#rest.push(first);
-    if (others.length === 0) return [];
-    const lines = [this.#rest.join(""), ...others.slice(0, -1)].filter((line) => line !== "");
-    this.#rest = others.slice(-1);
-    this.#size = this.#rest.join("").length;
-    return lines;
+    const lines = this.#decoder.decode(chunk, { stream: true }).split("\n");
+    const last = lines.pop() ?? "";
+    if (lines.length > 0) {
+      lines[0] = [...this.#rest, lines[0]].join("");
+      this.#rest = [];
+      this.#size = last.length;
+    }
+    this.#rest.push(last);
+    return lines.filter((line) => line !== "");
   }
 }
 

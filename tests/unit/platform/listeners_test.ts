@@ -1,7 +1,8 @@
 import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
 import { join } from "node:path";
 import { AgentError } from "../../../lib/model/mod.ts";
-import { listenTcp, listenUnix } from "../../../lib/platform/mod.ts";
+import { acceptAll } from "../../../lib/platform/listeners.ts";
+import { listenTcp, listenUnix, systemClock } from "../../../lib/platform/mod.ts";
 
 const hello = () => new Response("hello");
 
@@ -58,6 +59,20 @@ Deno.test("listenTcp: responds with 500 without details when a handler throws", 
   });
   const response = await fetch(`http://127.0.0.1:${listener.port}/`);
   deepEqual([response.status, await response.text()], [500, ""]);
+});
+
+Deno.test("acceptAll: counts the failures since the last connection", async () => {
+  const stop = new AbortController();
+  const results = [false, false, true, false, true];
+  const counts: number[] = [];
+  const accept = () => results.shift() ? Promise.resolve() : Promise.reject(new Error("x"));
+  const admit = () => results.length > 0 || stop.abort();
+  await acceptAll({ accept }, admit, {
+    signal: stop.signal,
+    clock: { ...systemClock, sleep: () => Promise.resolve() },
+    failed: (_, failures) => counts.push(failures),
+  });
+  deepEqual(counts, [0, 1, 0]);
 });
 
 Deno.test("listenTcp: writes an IPv6 address with brackets", () => {

@@ -268,6 +268,12 @@ Deno.test("planInstance: decides by what nydusd, the file and the store have", (
   for (const [name, given, wanted] of CASES) strictEqual(summary(given), wanted, name);
 });
 
+Deno.test("planInstance: keeps the detail of a mount that has its credential in the file only", () => {
+  const record = { state: "file-only", fileFingerprint: fingerprint, detail: "no API" } as const;
+  const step = plan({ ...NO_API, entry: entry(OURS), record });
+  strictEqual(step.kind === "no-op" && step.detail, "no API");
+});
+
 Deno.test("planInstance: keeps a token of the same user that expires later than ours", () => {
   const ours = token(NOW_MS + HOUR_MS);
   const later = NOW_MS + 2 * HOUR_MS;

@@ -1,4 +1,4 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual } from "node:assert/strict";
 import { parseImageReference, type RegistryBackend } from "../../../lib/model/mod.ts";
 import type { Mount } from "../../../lib/reconciler/mounts.ts";
 import { probeTargetOf } from "../../../lib/reconciler/candidate_selection.ts";

@@ -18,8 +18,26 @@ Deno.test("Reconciler: delivers at start, then is ready, and reports in-use afte
     strictEqual(stage.state("d1", "1"), "stored");
     const states = stage.observer.of("delivery-state-changed").map(({ from, to }) => [from, to]);
     deepStrictEqual(states, [["pending", "stored"]]);
+    deepStrictEqual(stage.observer.of("credential-renewed").map(({ changed }) => changed), [true]);
     await stage.clock.advance(5 * SECOND);
     strictEqual(stage.state("d1", "1"), "in-use");
+  });
+});
+
+Deno.test("Reconciler: is ready when the first deliveries have completed", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a");
+  const delivered = Promise.withResolvers<void>();
+  stage.deliver = async (order) => {
+    await delivered.promise;
+    return stage.store_(order);
+  };
+  await stage.run(async () => {
+    strictEqual(stage.ready, false);
+    delivered.resolve();
+    await flushTasks();
+    strictEqual(stage.ready, true);
   });
 });
 

@@ -132,6 +132,8 @@ Deno.test("Refused credential: failed reads count once nydusd uses the credentia
     equal(executedMs.length, 3);
     const [warning] = node.observer.of("warning");
     equal(warning?.code, "reads-failing");
+    const passes = node.observer.of("reconcile-finished");
+    ok(passes.some(({ trigger }) => trigger === "reads-failing"));
   });
 });
 
