@@ -110,11 +110,17 @@ export function credentialsEqual(a: Credential, b: Credential): boolean {
     credentialSecret(a).equals(credentialSecret(b));
 }
 
+const fingerprints = new WeakMap<Credential, string>();
+
 /** Returns a short name for logs, equal for equal credentials within this process. */
 export function credentialFingerprint(credential: Credential): string {
+  const known = fingerprints.get(credential);
+  if (known !== undefined) return known;
   const name = credentialUsername(credential);
   const text = `${credential.kind}\0${name}\0${credentialSecret(credential).reveal()}`;
-  return new Secret(text).fingerprint();
+  const fingerprint = new Secret(text).fingerprint();
+  fingerprints.set(credential, fingerprint);
+  return fingerprint;
 }
 
 /**

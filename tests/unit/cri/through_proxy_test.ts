@@ -1,5 +1,6 @@
 /** The reader in the CRI proxy: it must not change or delay any bytes. */
 import { deepEqual, ok } from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import fc from "fast-check";
 import { type ByteProxy, serveByteProxy } from "../../../lib/platform/mod.ts";
@@ -88,7 +89,7 @@ Deno.test("serveByteProxy: forwards corrupted conversations byte for byte in bot
 
 Deno.test("serveByteProxy: buffers at most one chunk when a peer does not read", async () => {
   await stage(async ({ criProxy, connect }) => {
-    const sent = Uint8Array.from({ length: 16 * 1024 * 1024 }, (_, i) => (i * 31) % 251);
+    const sent = randomBytes(4 * 1024 * 1024);
     const { client, server } = await connect();
     for (const [from, to] of [[client, server], [server, client]] as const) {
       const passed = () => {
@@ -103,7 +104,7 @@ Deno.test("serveByteProxy: buffers at most one chunk when a peer does not read",
       }
       // The buffers of two sockets and one chunk.
       ok(before < 2 * 1024 * 1024, `${before} bytes were read ahead`);
-      deepEqual(await readAll(to), sent);
+      ok(sent.equals(await readAll(to)));
       await sending;
     }
     client.close();

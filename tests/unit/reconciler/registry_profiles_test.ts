@@ -5,9 +5,9 @@ import { VirtualNode } from "../../fakes/virtual_node.ts";
 import { kubelet, response } from "../providers/exec_plugin/plugins.ts";
 
 const MINUTE = 60_000;
-const IMAGES = 200;
+const IMAGES = 50;
 
-Deno.test("Reconciler: the Google plugin runs every few minutes for 200 images, and each new token is delivered", async () => {
+Deno.test("Reconciler: the Google plugin runs every few minutes for 50 images, and each new token is delivered", async () => {
   const clock = new FakeClock();
   const plugin = { name: "auth-provider-gcp", matchImages: ["*.pkg.dev"], duration: "0s" };
   const { provider, runner } = kubelet([plugin], { clock });

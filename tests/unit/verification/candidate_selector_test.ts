@@ -228,7 +228,7 @@ Deno.test("CandidateSelector: reports when all offered candidates are refused", 
 });
 
 Deno.test("CandidateSelector: compares the candidate in use regardless of the number of offers", async () => {
-  const crowd = Array.from({ length: 400 }, (_, i) => scored(`hostile${i}`));
+  const crowd = Array.from({ length: 257 }, (_, i) => scored(`hostile${i}`));
   for (const works of [true, false]) {
     const stage = new Stage();
     const good = scored("good");

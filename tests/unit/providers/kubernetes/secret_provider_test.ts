@@ -69,7 +69,7 @@ Deno.test("KubeSecretProvider: keeps a tenant's credential when another tenant's
 
 Deno.test("KubeSecretProvider: returns a credential beside any number of invalid keys", async () => {
   const invalid = Array.from({ length: 1_000 }, (_, i) => [`[${i}`, "p"] as const);
-  const secrets = Array.from({ length: 130 }, (_, i) => secret(`hostile/${i}`, invalid));
+  const secrets = Array.from({ length: 13 }, (_, i) => secret(`hostile/${i}`, invalid));
   const theirs = secret("tenant/pull", [["registry.example.com/team", "good"]]);
   const { passwords, notes } = await offered([...secrets, theirs]);
   deepEqual([passwords, notes.length], [["good"], 20]);
