@@ -8,7 +8,7 @@ const DEFAULT_LARGEST = 16_384;
 const DOUBLINGS = 4;
 /** Shorter work cannot be measured because of clock and compiler. */
 const NOISE_MS = 30;
-/** The kernel may add the time of a thread only at its ticks. */
+/** The kernel may add the time of a thread only at its ticks: a time may be too short by one. */
 const TICK_MS = 4;
 /** The best of this many runs counts, because others share the caches. */
 const RUNS = 10;
@@ -36,7 +36,7 @@ export async function growthOf(
   }
   const details = times.map((ms, i) => `${largest / 2 ** i}: ${ms.toFixed(2)} ms`).join(", ");
   const [largestMs = 0] = times;
-  const smallestMs = Math.max(times.at(-1) ?? 0, TICK_MS);
+  const smallestMs = (times.at(-1) ?? 0) + TICK_MS;
   const isLinear = largestMs < NOISE_MS ||
     largestMs <= smallestMs * TOO_FAST ** (times.length - 1);
   return { isLinear, details };
