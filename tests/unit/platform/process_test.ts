@@ -177,7 +177,9 @@ Deno.test("systemProcessRunner: stops a child with endless output", async () => 
   equal((await untilDone(beyond.clock, running)).kind, "too-much-output");
 });
 
-Deno.test("systemProcessRunner: closes the pipe of a child with endless output immediately", async () => {
+Deno.test("systemProcessRunner: closes the pipe of a child with endless output immediately", {
+  ignore: /^2\.[0-8]\./.test(Deno.version.deno), // the pipe is closed when the child has ended there
+}, async () => {
   await withPidFile(async (path, pid) => {
     const { clock, run } = runner();
     const script = `trap '' TERM; yes 2>/dev/null; echo $$ > ${path}; sleep 600`;
