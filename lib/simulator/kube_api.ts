@@ -14,7 +14,7 @@ import {
   serveHttps,
   type SimKubeCertificates,
 } from "./kube_listeners.ts";
-import { freePort, portIsFree } from "./ports.ts";
+import { portIsFree, reservePort } from "./ports.ts";
 
 /** Faults of a simulated API server; may be changed at any time. */
 export interface SimKubeFaults {
@@ -58,7 +58,8 @@ export class SimKubeApi implements AsyncDisposable {
   readonly #continues = new Map<string, readonly unknown[]>();
   readonly #watches = new Set<SimWatch>();
   #served: Listening | undefined;
-  readonly #port = freePort();
+  readonly #reserved = reservePort();
+  readonly #port = this.#reserved.port;
 
   private constructor(certificates: SimKubeCertificates) {
     this.#certificates = certificates;
@@ -103,6 +104,7 @@ export class SimKubeApi implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.down();
+    this.#reserved[Symbol.dispose]();
   }
 
   #answer = async (request: Request, commonName: string, peerPort: number): Promise<Response> => {

@@ -3,13 +3,30 @@ const FIRST_PORT = 10_100;
 const PORTS = 20_000;
 
 /**
- * Returns a loopback port that is unused. It is below those that the system gives to outgoing
- * connections, so that it stays free until a server listens on it, also after a pause.
+ * Reserves a loopback port that is unused. It is below those that the system gives to outgoing
+ * connections, so that it stays free until a server listens on it, also after a pause. No other
+ * caller gets it until it is disposed: a UDP socket with its number reserves it.
  */
+export function reservePort(): Disposable & { readonly port: number } {
+  while (true) {
+    const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
+    const reservation = isFree(port) ? reserve(port) : undefined;
+    if (reservation) return { port, [Symbol.dispose]: () => reservation.close() };
+  }
+}
+
+/** Returns a port that is reserved until this process ends. */
 export function freePort(): number {
-  let port;
-  do port = FIRST_PORT + Math.floor(Math.random() * PORTS); while (!isFree(port));
-  return port;
+  return reservePort().port;
+}
+
+function reserve(port: number): Deno.DatagramConn | undefined {
+  try {
+    return Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    return undefined;
+  }
 }
 
 /** Waits until nothing listens on a loopback port. */
