@@ -58,6 +58,15 @@ Deno.test("Deliverer: compares, puts, reads back, and rewrites the file", async 
   ok(files.text(PATH)?.includes(btoa("u:new")));
 });
 
+Deno.test("Deliverer: adds a credential to a file without one only with `always`", async () => {
+  for (const configFiles of ["auto", "always"] as const) {
+    const { files, deliverer } = stage(configFiles);
+    files.set(PATH, `{"device":{"backend":{"config":{}}}}`);
+    strictEqual((await deliverer.deliver(order())).kind, "delivered");
+    strictEqual(files.text(PATH)?.includes(btoa("u:new")), configFiles === "always");
+  }
+});
+
 Deno.test("Deliverer: reads the credential of its mount only, before and after", async () => {
   const { nydusd, deliverer } = stage();
   const read: unknown[] = [];

@@ -147,6 +147,13 @@ Deno.test("resolveEntry: requests every provider once when all candidates are re
   }
 });
 
+Deno.test("resolveEntry: keeps its decision when the providers have nothing else", async () => {
+  const stage = new Stage();
+  const decision = await stage.decide(false, resolution([["docker", "a"]]), resolution([]));
+  equal(decision?.kind, "use");
+  deepEqual([stage.resolved, stage.requests.length], [[false, true], 1]);
+});
+
 Deno.test("resolveEntry: the credential in nydusd is in use when the store has none", async () => {
   const stage = new Stage();
   stage.keep = true;

@@ -130,6 +130,9 @@ Deno.test("Refused credential: failed reads count once nydusd uses the credentia
     ok(failingSinceMs() !== undefined);
     equal(shown()?.delivery, "in-use", "no longer proven");
     equal(executedMs.length, 3);
+    node.accepts = () => true;
+    await clock.advance(5_000);
+    equal(failingSinceMs(), undefined);
     const [warning] = node.observer.of("warning");
     equal(warning?.code, "reads-failing");
     const passes = node.observer.of("reconcile-finished");

@@ -64,7 +64,7 @@ Deno.test("ObjectCache: omits objects beyond the limit, and reports them", async
   await objects.waitForList();
   equal(objects.items().length, 1_000);
   const [problem] = objects.problems();
-  deepEqual([problem?.subject, problem?.unsynced], ["secrets", true]);
+  deepEqual([problem?.subject, problem?.unsynced, problem?.stale], ["secrets", true, false]);
   equal(problem?.failure.detail, "2 are omitted: the limit is 1000");
   objects.setReferences(keys(1_000));
   deepEqual(objects.problems(), []);
