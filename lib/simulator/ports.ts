@@ -10,7 +10,9 @@ const PORTS = 20_000;
 export function reservePort(): Disposable & { readonly port: number } {
   while (true) {
     const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
-    const reservation = isFree(port) ? reserve(port) : undefined;
+    const reservation = isFree(port)
+      ? unlessInUse(() => Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port }))
+      : undefined;
     if (reservation) return { port, [Symbol.dispose]: () => reservation.close() };
   }
 }
@@ -20,26 +22,22 @@ export function freePort(): number {
   return reservePort().port;
 }
 
-function reserve(port: number): Deno.DatagramConn | undefined {
-  try {
-    return Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    return undefined;
-  }
-}
-
 /** Waits until nothing listens on a loopback port. */
 export async function portIsFree(port: number): Promise<void> {
   while (!isFree(port)) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
 function isFree(port: number): boolean {
+  const listener = unlessInUse(() => Deno.listen({ hostname: "127.0.0.1", port }));
+  listener?.close();
+  return listener !== undefined;
+}
+
+function unlessInUse<T>(listen: () => T): T | undefined {
   try {
-    Deno.listen({ hostname: "127.0.0.1", port }).close();
-    return true;
+    return listen();
   } catch (error) {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    return false;
+    return undefined;
   }
 }
