@@ -152,7 +152,7 @@ async function tryMutant(
 const isEquivalent = ({ file, line, original, replacement }: Mutant, text: string) =>
   EQUIVALENT.some((entry) =>
     entry.file === file && entry.original === original && entry.replacement === replacement &&
-    text.split("\n")[line - 1]?.includes(entry.line)
+    text.split("\n")[line - 1]?.includes(entry.code)
   );
 
 const byPackage = new Map(

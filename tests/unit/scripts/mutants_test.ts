@@ -32,6 +32,15 @@ Deno.test("mutantsOf: applies each operator, and does not change types and impor
   equal(new Set(changes).size, changes.length, "each differs");
 });
 
+Deno.test("mutantsOf: removes the await of a returned promise only where that changes something", () => {
+  const awaitsOf = (body: string) =>
+    mutantsOf("f.ts", `async function f() { ${body} }`)
+      .filter(({ operator }) => operator === "removed-await").length;
+  equal(awaitsOf("return await a();"), 0);
+  equal(awaitsOf("try { return await a(); } finally { b(); }"), 1);
+  equal(awaitsOf("using b = c(); return await a();"), 1);
+});
+
 Deno.test("sample: spreads mutants over packages, and returns the same selection for the same seed", () => {
   const mutants = mutantsOf("f.ts", SOURCE);
   const pools = new Map([["a", mutants], ["b", mutants.slice(0, 3)]]);
