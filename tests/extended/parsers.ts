@@ -72,9 +72,9 @@ function answering(text: string, status = 200): UnixHttp {
 
 async function rootFolder(text: string): Promise<unknown> {
   const files = new FakeFiles();
-  files.set("/root/socket/d1/api.sock", "", "socket");
-  files.set("/root/config/d1/config.json", text);
-  return await listRootFolder("/root", files);
+  files.set("/data/socket/d1/api.sock", "", "socket");
+  files.set("/data/config/d1/config.json", text);
+  return await listRootFolder("/data", files);
 }
 
 async function execCredential(text: string): Promise<unknown> {

@@ -299,6 +299,7 @@ Deno.test("HttpServer: reads the rest of a rejected request before it closes the
     await connection.closeWrite();
     const buffer = new Uint8Array(65_536);
     let text = "";
+    // Unlike in `receive`, a reset is an error.
     for (let count; (count = await connection.read(buffer)) !== null;) {
       text += new TextDecoder().decode(buffer.subarray(0, count));
     }

@@ -64,11 +64,12 @@ const DAEMON: Daemon = {
   configApi: "supported",
   instances: [INSTANCE],
 };
-const STORE = new CredentialStore({
-  settings: { leadTimeMs: "auto", refreshIntervalMs: 240_000 },
-  seed: "node",
-  random: new FakeRandom(),
-});
+const newStore = () =>
+  new CredentialStore({
+    settings: { leadTimeMs: "auto", refreshIntervalMs: 240_000 },
+    seed: "node",
+    random: new FakeRandom(),
+  });
 const auth = (password: string) =>
   encodeRegistryAuth({ kind: "basic", username: "u", password: new Secret(password) });
 
@@ -108,7 +109,7 @@ class Stage {
       observer,
       mounts,
       clock: new FakeClock(),
-      store: STORE,
+      store: newStore(),
       stages: () => ({ resolver: { resolve: () => Promise.reject(new Error("not called")) } }),
     };
     const { decision } = await resolveEntry(context, ENTRY, {
@@ -165,11 +166,7 @@ Deno.test("resolveEntry: the credential in nydusd is in use when the store has n
 });
 
 Deno.test("candidateInUse: is proven by reads of a mount with the stored credential", () => {
-  const store = new CredentialStore({
-    settings: { leadTimeMs: "auto", refreshIntervalMs: 240_000 },
-    seed: "node",
-    random: new FakeRandom(),
-  });
+  const store = newStore();
   store.put(IMAGE, { provider: "docker", candidate: candidate("a") }, 0);
   const [entry] = store.entries();
   const stage = new Stage();

@@ -9,6 +9,7 @@ import {
 } from "../../../../lib/model/mod.ts";
 import { answered } from "../../../fakes/kube_http.ts";
 import { kubeStage } from "../../../fakes/kube_stage.ts";
+import { jwt } from "../exec_plugin/plugins.ts";
 import { secretObject, type SecretSpec } from "./secrets.ts";
 
 const IMAGE = parseImageReference("registry.example.com/team/app:1");
@@ -69,7 +70,12 @@ Deno.test("KubeSecretProvider: keeps a tenant's credential when another tenant's
 
 Deno.test("KubeSecretProvider: returns a credential beside any number of invalid keys", async () => {
   const invalid = Array.from({ length: 1_000 }, (_, i) => [`[${i}`, "p"] as const);
-  const secrets = Array.from({ length: 13 }, (_, i) => secret(`hostile/${i}`, invalid));
+  const few = invalid.slice(0, 25);
+  // More secrets than are watched; one has as many keys as are read.
+  const secrets = Array.from(
+    { length: 130 },
+    (_, i) => secret(`hostile/${i}`, i === 0 ? invalid : few),
+  );
   const theirs = secret("tenant/pull", [["registry.example.com/team", "good"]]);
   const { passwords, notes } = await offered([...secrets, theirs]);
   deepEqual([passwords, notes.length], [["good"], 20]);
@@ -94,8 +100,7 @@ Deno.test("KubeSecretProvider: ranks keys without their query, and counts equal 
 });
 
 Deno.test("KubeSecretProvider: reports an expiry that it ignores", async () => {
-  const expired = `${btoa('{"alg":"RS256"}')}.${btoa('{"exp":1}').replaceAll("=", "")}.x`;
-  const { notes } = await offered([secret("a/a", [["registry.example.com", expired]])]);
+  const { notes } = await offered([secret("a/a", [["registry.example.com", jwt(1_000)]])]);
   deepEqual(notes.map(({ subject, detail }) => `${subject}: ${detail}`), [
     "secret a/a: ignoring the token's expiry: in the past",
   ]);
