@@ -65,12 +65,8 @@ export function parseImageReference(ref: string): ImageReference {
   if (ref.length > MAX_LENGTH) throw invalid(ref, "too long");
   if (IDENTIFIER.test(ref)) throw invalid(ref, "64 hex digits are an image ID, not a name");
   const { domain, rest } = splitDomain(ref);
-  const at = rest.indexOf("@");
-  const named = at < 0 ? rest : rest.slice(0, at);
-  const digest = at < 0 ? undefined : rest.slice(at + 1);
-  const colon = named.indexOf(":");
-  const repository = colon < 0 ? named : named.slice(0, colon);
-  const tag = colon < 0 ? undefined : named.slice(colon + 1);
+  const [named, digest] = splitAt(rest, "@");
+  const [repository, tag] = splitAt(named, ":");
   checkName(ref, domain, repository);
   if (tag !== undefined && !TAG.test(tag)) throw invalid(ref, "invalid tag");
   if (digest !== undefined && !isDigest(digest)) throw invalid(ref, "invalid digest");
@@ -116,10 +112,14 @@ export function isIpv6(text: string): boolean {
 }
 
 function isDigest(text: string): boolean {
-  const colon = text.indexOf(":");
-  const length = DIGEST_HEX.get(text.slice(0, colon));
-  const hex = text.slice(colon + 1);
-  return length !== undefined && hex.length === length && /^[a-f0-9]+$/.test(hex);
+  const [algorithm, hex = ""] = splitAt(text, ":");
+  return hex.length === DIGEST_HEX.get(algorithm) && /^[a-f0-9]+$/.test(hex);
+}
+
+/** Splits a text at the first separator. */
+function splitAt(text: string, separator: string): readonly [string, string?] {
+  const [before = "", ...after] = text.split(separator);
+  return after.length > 0 ? [before, after.join(separator)] : [before];
 }
 
 /**

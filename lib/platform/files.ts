@@ -75,7 +75,7 @@ function kindOf(info: Deno.FileInfo): FileStat["kind"] {
   if (info.isFile) return "file";
   if (info.isDirectory) return "directory";
   if (info.isSymlink) return "symlink";
-  return info.isSocket === true ? "socket" : "other";
+  return info.isSocket ? "socket" : "other";
 }
 
 async function list(path: string): Promise<readonly string[]> {
@@ -148,7 +148,7 @@ export async function removeTemporaryFiles(
 /** Makes a rename durable; the content of the file is synced before. */
 async function syncDirectory(path: string): Promise<void> {
   try {
-    const directory = await Deno.open(path, { read: true });
+    const directory = await Deno.open(path);
     try {
       await directory.sync();
     } finally {

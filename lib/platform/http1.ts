@@ -178,9 +178,10 @@ export class MessageReader {
     let searched = 0;
     while (true) {
       const at = this.#buffer.subarray(0, this.#end).indexOf(LINE_FEED, this.#start + searched);
-      const length = (at < 0 ? this.#end : at - 1) - this.#start;
-      if (length > maxBytes + (at < 0 ? 1 : 0)) throw new HttpMessageError("too-long");
-      if (at < 0) {
+      const isComplete = at >= 0;
+      const length = (isComplete ? at - 1 : this.#end) - this.#start;
+      if (length > maxBytes + (isComplete ? 0 : 1)) throw new HttpMessageError("too-long");
+      if (!isComplete) {
         searched = length;
         if (!await this.#fill(0)) throw new HttpMessageError("incomplete");
         continue;

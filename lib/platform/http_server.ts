@@ -253,7 +253,7 @@ export class HttpServer implements AsyncDisposable {
     const isFull = open.length >= this.#maxConnections;
     const hasShare = address !== undefined && own.length >= Math.ceil(this.#maxConnections / 2);
     if ((hasShare && !this.#evict(own)) || (!hasShare && isFull && !this.#evict(open))) {
-      void connection.write(busyResponse()).catch(() => {}).finally(() => tryClose(connection));
+      void Promise.allSettled([connection.write(busyResponse())]).then(() => tryClose(connection));
       return;
     }
     if ("setNoDelay" in connection) connection.setNoDelay(true);

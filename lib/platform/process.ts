@@ -75,7 +75,7 @@ class Run {
 
   async finish(signal: AbortSignal | undefined): Promise<ProcessResult> {
     const aborted = () => this.#stop("aborted");
-    signal?.addEventListener("abort", aborted, { once: true });
+    signal?.addEventListener("abort", aborted);
     this.#after(this.#request.timeoutMs, () => this.#stop("timed-out"));
     this.#feed();
     const ended = this.#child.status.then(({ code }) => {
@@ -128,7 +128,6 @@ class Run {
   /** Writes the input without waiting: a child may exit or hang without reading it. */
   #feed(): void {
     const writer = this.#child.stdin.getWriter();
-    this.#abandonPipes.push(() => void writer.abort().catch(() => {}));
     writer.closed.catch(() => {});
     writer.write(new TextEncoder().encode(this.#request.stdin))
       .then(() => writer.close())

@@ -134,7 +134,6 @@ class NodeTlsStream implements ByteStream {
   readonly #socket: TLSSocket;
   readonly #bridge: Bridge;
   readonly #queue: Uint8Array[] = [];
-  #isEstablished = false;
   #end: { readonly error?: unknown } | undefined;
   #wake = () => {};
 
@@ -142,7 +141,6 @@ class NodeTlsStream implements ByteStream {
     this.#socket = socket;
     this.#bridge = bridge;
     socket.on("data", (chunk: Uint8Array) => {
-      this.#isEstablished = true;
       this.#queue.push(chunk);
       bridge.queued(chunk.length);
       this.#wake();
@@ -176,9 +174,7 @@ class NodeTlsStream implements ByteStream {
 
   close(): void {
     this.#bridge.close();
-    // Some versions of the runtime never close a socket that is destroyed during its handshake. It
-    // closes by itself because the bridge is closed.
-    if (this.#isEstablished) this.#socket.destroy();
+    this.#socket.destroy();
     this.#ended({ error: new ConnectError("the connection was closed") });
   }
 
@@ -224,11 +220,8 @@ class Bridge {
     this.#listener.close();
     this.#local = local;
     if (this.#isClosed) endOf(local);
-    Promise.all([this.#copyToPeer(local), this.#copyToClient(local)]).then(() => {
-      this.close();
-      clearTimeout(this.#closing);
-      tryClose(local);
-    });
+    void this.#copyToClient(local);
+    void this.#copyToPeer(local);
   }
 
   /**
@@ -256,14 +249,15 @@ class Bridge {
     const buffer = new Uint8Array(BUFFER_BYTES);
     try {
       for (let count = await local.read(buffer); count !== null; count = await local.read(buffer)) {
-        if (!this.#isClosed) {
-          await writeAll(this.#peer, buffer.subarray(0, count)).catch(() => this.close());
-        }
+        if (this.#isClosed) continue;
+        await writeAll(this.#peer, buffer.subarray(0, count)).catch(() => this.close());
       }
-      await this.#peer.closeWrite();
     } catch {
-      this.close();
+      // A reset is an end as well.
     }
+    this.close();
+    clearTimeout(this.#closing);
+    tryClose(local);
   }
 
   async #copyToClient(local: Deno.TcpConn): Promise<void> {

@@ -370,7 +370,7 @@ export class Triggers {
   /** Resolves to the trigger; to undefined after `ms` or without one. Rejects when aborted. */
   async wait(ms: number, { signal }: CallOptions = {}): Promise<TriggerReason | undefined> {
     signal?.throwIfAborted();
-    if (this.#pending === undefined && ms > 0) {
+    if (this.#pending === undefined) {
       using woken = new Deadline(undefined, signal);
       this.#wake = () => woken.abort();
       await this.#clock.sleep(ms, woken).catch(() => {}); // only aborted

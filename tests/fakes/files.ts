@@ -63,7 +63,9 @@ export class FakeFiles implements FileSystem {
   ): Promise<string | undefined> {
     this.reads.push(path);
     if (this.#unreadable.has(path)) return Promise.reject(refused("read", path));
-    const text = this.#entries.get(path)?.text;
+    const entry = this.#entries.get(path);
+    if (entry?.kind === "symlink") return this.readText(entry.text, { maxBytes });
+    const text = entry?.text;
     if (text !== undefined && new TextEncoder().encode(text).length > maxBytes) {
       return Promise.reject(new AgentError("io", `read ${path}: larger than ${maxBytes} bytes`));
     }

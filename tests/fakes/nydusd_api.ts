@@ -1,4 +1,5 @@
 import {
+  type CallOptions,
   type NydusdApi,
   type PeerResult,
   type RegistryBackend,
@@ -8,6 +9,8 @@ import {
 /** A nydusd in memory that records all calls. */
 export class FakeNydusdApi implements NydusdApi {
   readonly calls: string[] = [];
+  /** Of the calls that read or store credentials. */
+  readonly signals: (AbortSignal | undefined)[] = [];
   /** By mount id; initially empty, as in a nydusd that started without a credential. */
   readonly currentAuth = new Map<string, Secret>();
   version = "v2.4.4";
@@ -39,7 +42,11 @@ export class FakeNydusdApi implements NydusdApi {
   }
 
   /** Like the real nydusd, omits a mount without a stored value. */
-  readAuths(socket: string, { mountId }: { readonly mountId?: string } = {}) {
+  readAuths(
+    socket: string,
+    { mountId, signal }: CallOptions & { readonly mountId?: string } = {},
+  ) {
+    this.signals.push(signal);
     const isQueried = ([id]: readonly [string, Secret]) => mountId === undefined || id === mountId;
     return this.#answer(
       "readAuths",
@@ -48,7 +55,8 @@ export class FakeNydusdApi implements NydusdApi {
     );
   }
 
-  putAuth(socket: string, mountId: string, auth: Secret) {
+  putAuth(socket: string, mountId: string, auth: Secret, { signal }: CallOptions = {}) {
+    this.signals.push(signal);
     return this.#answer(`putAuth ${mountId}`, socket, () => {
       this.currentAuth.set(mountId, auth);
     });

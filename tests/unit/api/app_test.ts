@@ -117,6 +117,7 @@ Deno.test("openApiDocument: describes every route and has no dangling references
     Object.keys(methods as object).map((method) => `${method.toUpperCase()} ${path}`)
   );
   deepEqual(documented.sort(), ROUTES.map(({ method, path }) => `${method} ${path}`).sort());
+  equal(document.paths["/v1/credentials/get"].post.requestBody.required, true);
   const references = JSON.stringify(document).matchAll(/"#\/components\/schemas\/([^"]+)"/g);
   for (const [, name = ""] of references) ok(name in document.components.schemas, name);
   const { findings } = document.components.schemas["responses.status"].properties.health.properties;

@@ -32,6 +32,8 @@ function stage() {
 Deno.test("PullCacheFile: runs one write at a time", async () => {
   const { clock, writes, change } = stage();
   change("one");
+  await flushTasks();
+  equal(writes.length, 0, "further changes are awaited");
   await clock.advance(1_000);
   change("two");
   await clock.advance(1_000);

@@ -58,6 +58,13 @@ Deno.test("Deliverer: compares, puts, reads back, and rewrites the file", async 
   ok(files.text(PATH)?.includes(btoa("u:new")));
 });
 
+Deno.test("Deliverer: an abort reaches every request", async () => {
+  const { nydusd, deliverer } = stage();
+  const { signal } = new AbortController();
+  strictEqual((await deliverer.deliver(order(), { signal })).kind, "delivered");
+  deepStrictEqual(nydusd.signals, [signal, signal, signal]);
+});
+
 Deno.test("Deliverer: adds a credential to a file without one only with `always`", async () => {
   for (const configFiles of ["auto", "always"] as const) {
     const { files, deliverer } = stage(configFiles);

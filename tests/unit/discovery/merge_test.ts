@@ -1,5 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { Discovery, type DiscoveryOptions } from "../../../lib/discovery/mod.ts";
+import { listRootFolder } from "../../../lib/discovery/listed.ts";
 import type { Daemon } from "../../../lib/model/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeNydusdApi } from "../../fakes/nydusd_api.ts";
@@ -109,6 +110,16 @@ Deno.test("Discovery: follows an upgrade while the system API does not answer", 
     ["d1", "/data/socket/d1/api1.sock"],
   ]);
   deepEqual(snapshots(daemons[0]), [["7", "/", "h.io/a:1"]]);
+});
+
+Deno.test("listRootFolder: lists the sockets of all upgrades and no other file", async () => {
+  const files = new FakeFiles();
+  for (const name of ["api.sock", "api1.sock", "api2.sock.tmp"]) {
+    files.set(`/data/socket/d1/${name}`, "", "socket");
+  }
+  const [daemon] = await listRootFolder("/data", files);
+  equal(daemon?.apiSocket, "/data/socket/d1/api1.sock");
+  deepEqual(daemon?.olderSockets, ["/data/socket/d1/api.sock"]);
 });
 
 Deno.test("Discovery: removes a daemon that the system API no longer lists", async () => {

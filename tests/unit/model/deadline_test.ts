@@ -18,9 +18,9 @@ Deno.test("Deadline: aborts with the caller's reason and has not passed", async 
   await rejects(late.race(1), /stop/);
 });
 
-Deno.test("Deadline: returns a result in time and removes its timer and listener", async () => {
+/** Returns the listeners that a signal has from now on. */
+function listenersOf(signal: AbortSignal): ReadonlySet<unknown> {
   const listeners = new Set<unknown>();
-  const { signal } = new AbortController();
   const { addEventListener, removeEventListener } = signal;
   signal.addEventListener = (type: string, listener: unknown) => {
     listeners.add(listener);
@@ -30,9 +30,17 @@ Deno.test("Deadline: returns a result in time and removes its timer and listener
     listeners.delete(listener);
     removeEventListener.call(signal, type, listener as EventListener);
   };
+  return listeners;
+}
+
+Deno.test("Deadline: returns a result in time and removes its timer and listeners", async () => {
+  const { signal } = new AbortController();
+  const listeners = listenersOf(signal);
   {
     using deadline = new Deadline(3_600_000, signal); // the test's sanitizer reports a timer
+    const own = listenersOf(deadline.signal);
     equal(await deadline.race(Promise.resolve(7)), 7);
+    equal(own.size, 0);
     ok(listeners.size > 0);
   }
   equal(listeners.size, 0);

@@ -172,6 +172,21 @@ Deno.test("serveByteProxy: is idle when no call is in flight and no write is pen
   });
 });
 
+Deno.test("serveByteProxy: closes its socket and all connections when it is disposed", async () => {
+  await stage(async (dir, upstream) => {
+    const path = join(dir, "down");
+    const proxy = await serveByteProxy({ path, upstream, reader: () => UNAVAILABLE });
+    const connection = await Deno.connect({ transport: "unix", path });
+    await connection.write(Uint8Array.of(1));
+    equal(await connection.read(new Uint8Array(1)), 1);
+    await proxy[Symbol.asyncDispose]();
+    equal(await connection.read(new Uint8Array(1)).catch(() => null), null);
+    connection.close();
+    await rejects(Deno.connect({ transport: "unix", path }), Deno.errors.NotFound);
+    equal(proxy.counts().openConnections, 0);
+  });
+});
+
 Deno.test("serveByteProxy: replaces the socket of a killed process, but not of a running one", async () => {
   await stage(async (dir, upstream) => {
     const path = join(dir, "cri-proxy");

@@ -1,6 +1,10 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { createRegistryHttp } from "../../../lib/platform/mod.ts";
-import { connectTcp, ForbiddenAddressError } from "../../../lib/platform/connect.ts";
+import {
+  connectTcp,
+  environmentProxy,
+  ForbiddenAddressError,
+} from "../../../lib/platform/connect.ts";
 import { type RegistryHttpRequest, Secret } from "../../../lib/model/mod.ts";
 
 const { signal } = new AbortController();
@@ -150,6 +154,10 @@ Deno.test("RegistryHttp: uses the proxy of the environment except for hosts in N
       Deno.env.set("NO_PROXY", list);
       equal(await text(), "from the proxy", list);
     }
+    Deno.env.set("NO_PROXY", ".a.example, b.example, 10.0.0.0/8");
+    const exempt = ["a.example", "x.a.example", "x.b.example", "10.9.9.9"];
+    const hosts = [...exempt, "xa.example", "c.example", "11.0.0.1"];
+    deepEqual(hosts.filter((host) => !environmentProxy(new URL(`http://${host}/`))), exempt);
   } finally {
     for (const [name, value] of before) {
       if (value === undefined) Deno.env.delete(name);

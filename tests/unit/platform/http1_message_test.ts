@@ -102,6 +102,7 @@ Deno.test("MessageReader: rejects truncated, malformed and too long messages", a
     "",
     "SSH-2.0-x",
     "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+    "\nHTTP/1.1 200 OK\r\n\r\n",
     `${head}no colon\r\n\r\n`,
     `${head}A: 1\r\n folded\r\n\r\n`,
     `${head}A : 1\r\n\r\n`,

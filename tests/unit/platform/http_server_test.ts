@@ -1,4 +1,4 @@
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import {
   type Handler,
   HttpServer,
@@ -162,7 +162,7 @@ Deno.test("HttpServer: keeps a connection open only while its unread responses a
     }
   }));
 
-Deno.test("HttpServer: stops checking deadlines when the last client has left", () =>
+Deno.test("HttpServer: checks deadlines only while there are clients", () =>
   onServer(hello, async ({ clock, connect }) => {
     const connection = await connect();
     await send(connection, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -172,6 +172,7 @@ Deno.test("HttpServer: stops checking deadlines when the last client has left", 
       await pass();
       await clock.advance(500);
     }
+    ok(await msUntil(clock, isClosed(await connect())) >= 15_000, "checks the next client");
   }));
 
 Deno.test("HttpServer: responds to malformed requests with 400 and closes the connection", () =>
@@ -183,7 +184,9 @@ Deno.test("HttpServer: responds to malformed requests with 400 and closes the co
     for (const text of wrong) {
       const connection = await connect();
       await send(connection, text + GET);
-      match(await receive(connection), /^HTTP\/1\.1 400 [^]*\r\n\r\n/, text);
+      const answer = await receive(connection);
+      match(answer, /^HTTP\/1\.1 400 [^]*\r\n\r\n$/, text);
+      match(answer, /\r\ncontent-length: 0\r\nconnection: close\r\n/);
     }
     const http2 = await connect();
     await send(http2, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -276,6 +279,7 @@ Deno.test("HttpServer: stalled large responses do not block small ones", () =>
 Deno.test("HttpServer: a large response starts when another has ended", () =>
   onServer((request) => {
     const { pathname } = new URL(request.url);
+    if (pathname === "/small") return new Response("ok");
     return pathname === "/next" ? new Response("x".repeat(5_000)) : huge(request);
   }, async ({ connect }) => {
     const slow: Deno.TcpConn[] = [];
@@ -286,10 +290,43 @@ Deno.test("HttpServer: a large response starts when another has ended", () =>
     }
     const next = await connect();
     await send(next, "GET /next HTTP/1.1\r\nhost: x\r\n\r\n");
-    await pass();
+    let isStarted = false;
+    const answer = receive(next, "x".repeat(5_000)).finally(() => isStarted = true);
+    for (let i = 0; i < 3; i++) {
+      const small = await connect();
+      await send(small, "GET /small HTTP/1.1\r\nhost: x\r\n\r\n");
+      await receive(small, "ok");
+    }
+    equal(isStarted, false);
     slow[0]?.close();
-    match(await receive(next, "x".repeat(5_000)), /^HTTP\/1\.1 200 /);
+    match(await answer, /^HTTP\/1\.1 200 /);
   }));
+
+Deno.test("HttpServer: responds with 503 when no other large response ends in time", async () => {
+  const streams: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const endless = () => {
+    const body = new ReadableStream<Uint8Array>({ start: (stream) => void streams.push(stream) });
+    return new Response(body, { headers: { "content-length": "1000000" } });
+  };
+  await onServer(endless, async ({ clock, connect }) => {
+    const slow: Deno.TcpConn[] = [];
+    for (let i = 0; i < 8; i++) {
+      slow.push(await connect());
+      await send(slow[i]!, GET);
+      await receive(slow[i]!, "\r\n\r\n");
+    }
+    const next = await connect();
+    await send(next, GET);
+    await clock.waiting(2);
+    for (let ms = 0; ms < 2_500; ms += 400) {
+      for (const stream of streams.slice(0, 8)) stream.enqueue(Uint8Array.of(1));
+      await Promise.all(slow.map((connection) => connection.read(new Uint8Array(1))));
+      await clock.advance(400);
+    }
+    match(await receive(next, "\r\n\r\n"), /^HTTP\/1\.1 503 /);
+    for (const stream of streams) stream.close();
+  });
+});
 
 Deno.test("HttpServer: reads the rest of a rejected request before it closes the connection", () =>
   onServer(hello, async ({ connect }) => {
@@ -304,6 +341,23 @@ Deno.test("HttpServer: reads the rest of a rejected request before it closes the
       text += new TextDecoder().decode(buffer.subarray(0, count));
     }
     match(text, /^HTTP\/1\.1 413 /);
+  }));
+
+Deno.test("HttpServer: stops reading a rejected request that does not end", () =>
+  onServer(hello, async ({ connect }) => {
+    const connection = await connect();
+    await send(connection, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999\r\n\r\n");
+    match(await receive(connection, "\r\n\r\n"), /^HTTP\/1\.1 413 /);
+    const part = "x".repeat(65_536);
+    let parts = 0;
+    const sending = async () => {
+      for (; parts < 500; parts++) {
+        await send(connection, part);
+        await pass();
+      }
+    };
+    await rejects(sending(), /reset|pipe/i);
+    ok(parts >= 3, "reads a part first, so that the response is not lost");
   }));
 
 /** A listener whose clients have the address of another host. */
@@ -357,10 +411,11 @@ Deno.test("HttpServer: while every connection is being served, another gets 503"
     await release.promise;
     return new Response("late");
   };
-  await onServer(handler, async ({ connect }) => {
+  await onServer(handler, async ({ clock, connect }) => {
     const busy = [await connect(), await connect()];
     for (const connection of busy) await send(connection, GET);
     while (running < 2) await new Promise((resolve) => setTimeout(resolve, 0));
+    await clock.advance(2_000);
     match(await receive(await connect()), /^HTTP\/1\.1 503 [^]*retry-after: 1\r\n/);
     release.resolve();
     for (const connection of busy) match(await receive(connection, "late"), /late$/);

@@ -3,6 +3,7 @@ import { join } from "@std/path";
 import { createKubeHttp } from "../../../lib/platform/mod.ts";
 import { type KubeConnection, type KubeHttpRequest, Secret } from "../../../lib/model/mod.ts";
 import { SimKubeApi } from "../../../lib/simulator/kube_api.ts";
+import { freePort } from "../../../lib/simulator/ports.ts";
 import {
   type Certificates,
   certificates,
@@ -54,6 +55,9 @@ test("returns complete responses, also with an error status", async ({ api, requ
   api.faults.status = { code: 429, retryAfter: 7 };
   const later = await http.request(request("/api/v1/secrets"));
   deepEqual(later.kind === "answered" && [later.status, later.retryAfterMs], [429, 7_000]);
+  api.faults.status = { code: 429, retryAfter: 0 };
+  const now = await http.request(request("/api/v1/secrets"));
+  equal(now.kind === "answered" && now.retryAfterMs, 0);
   api.faults.status = { code: 503, retryAfter: 86_400 };
   const nextDay = await http.request(request("/api/v1/secrets"));
   equal(nextDay.kind === "answered" && nextDay.retryAfterMs, 3_600_000, "at most an hour");
@@ -230,9 +234,7 @@ async function opensslServer(
   for (const [name, text] of Object.entries(files)) {
     await Deno.writeTextFile(join(folder, name), text);
   }
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
+  const port = freePort();
   const child = new Deno.Command("openssl", {
     args: ["s_server", "-accept", `127.0.0.1:${port}`, "-cert", "server.crt", "-key", "server.key"]
       .concat(["-CAfile", "ca.crt", "-Verify", "1", "-verify_return_error", "-HTTP"]),

@@ -182,8 +182,9 @@ Deno.test({
     ok(proxy.heads[0]?.includes(`Proxy-Authorization: Basic ${btoa("me:p@ss")}\r\n`));
     ok(!proxy.heads[0]?.includes("c2VjcmV0"), "the proxy sees no credential of the registry");
     using closed = tunnelling("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
-    const refused = requestTo(`${served.url}/`, { skipVerify: true, proxyUrl: closed.url() });
-    equal((await resultOf(refused)).kind, "unreachable");
+    const refused = { skipVerify: true, proxyUrl: closed.url() };
+    equal((await resultOf(requestTo("https://registry.example/", refused))).kind, "unreachable");
+    match(closed.heads[0] ?? "", /^CONNECT registry\.example:443 HTTP/);
   },
 });
 

@@ -281,6 +281,19 @@ Deno.test("UnixHttp: reports a peer that exits, but not one that closes an idle 
   deepStrictEqual(exits, [peer.path]);
 });
 
+Deno.test("UnixHttp: closes its idle connections when it is disposed", async () => {
+  const ended = Promise.withResolvers<number | null>();
+  using there = server(async (connection) => {
+    await connection.read(new Uint8Array(1_000));
+    await write(connection, "HTTP/1.1 204 No Content\r\n\r\n");
+    ended.resolve(await connection.read(new Uint8Array(1)));
+  });
+  const http = createUnixHttp();
+  strictEqual((await http.request(get("/", there.path))).kind, "answered");
+  http[Symbol.dispose]();
+  strictEqual(await ended.promise, null);
+});
+
 Deno.test("putAuth: rejects an empty value, which would clear the credential", async () => {
   using http = createUnixHttp();
   using peer = server(always(reply("204", "")));

@@ -2,7 +2,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
 import { watchPaths } from "../../../lib/platform/watch.ts";
-import { FakeClock } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 
 const SCAN_MS = 800;
 
@@ -189,6 +189,33 @@ Deno.test("watchPaths: a file system that does not answer delays no other path",
   await stage.until(path, (i) => stage.write(path, "1".repeat(i + 1)));
   deepStrictEqual(stage.checked.filter((checked) => checked === hung), [hung]);
 });
+
+for (const [tookMs, pauseMs] of [[8, 800], [40, 4_000], [1_000, 10_000]] as const) {
+  Deno.test(`watchPaths: pauses for ${pauseMs} ms after a scan of ${tookMs} ms`, async () => {
+    using stage = new Stage();
+    const isLocal = Promise.withResolvers<boolean>();
+    const { stat, lstat, readDir } = Deno;
+    const scannedAtMs: number[] = [];
+    Deno.stat = (path) => {
+      scannedAtMs.push(stage.clock.monotonicMs());
+      return Promise.resolve(Deno.statSync(path));
+    };
+    Deno.lstat = () => Promise.reject(new Deno.errors.NotFound());
+    Deno.readDir = () => (async function* () {})();
+    try {
+      stage.watch([stage.dir], () => isLocal.promise);
+      await stage.clock.advance(tookMs);
+      isLocal.resolve(false);
+      await flushTasks();
+      await stage.clock.advance(2 * pauseMs + SCAN_MS);
+    } finally {
+      Object.assign(Deno, { stat, lstat, readDir });
+    }
+    const [firstMs = 0, secondMs = 0] = scannedAtMs;
+    strictEqual(firstMs, tookMs);
+    strictEqual(secondMs, Math.ceil(pauseMs / SCAN_MS) * SCAN_MS);
+  });
+}
 
 Deno.test("watchPaths: reports nothing after it was disposed", async () => {
   using stage = new Stage();

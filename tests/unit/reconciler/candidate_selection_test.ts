@@ -79,6 +79,8 @@ class Stage {
   readonly requests: SelectionRequest[] = [];
   /** Whether all providers were requested, for each request. */
   readonly resolved: boolean[] = [];
+  /** The other changes of the requests. */
+  readonly changes: unknown[] = [];
   readonly mounts = new Mounts();
   keep = false;
   readonly selector: ReconcilerContext["selector"] = {
@@ -113,8 +115,9 @@ class Stage {
       stages: () => ({ resolver: { resolve: () => Promise.reject(new Error("not called")) } }),
     };
     const { decision } = await resolveEntry(context, ENTRY, {
-      resolve: (all) => {
+      resolve: (all, change) => {
         this.resolved.push(all);
+        this.changes.push(change);
         return Promise.resolve(results.shift() ?? resolution([]));
       },
       readsRefused,
@@ -153,6 +156,7 @@ Deno.test("resolveEntry: keeps its decision when the providers have nothing else
   const decision = await stage.decide(false, resolution([["docker", "a"]]), resolution([]));
   equal(decision?.kind, "use");
   deepEqual([stage.resolved, stage.requests.length], [[false, true], 1]);
+  deepEqual(stage.changes[1], { allAccounts: true });
 });
 
 Deno.test("resolveEntry: the credential in nydusd is in use when the store has none", async () => {

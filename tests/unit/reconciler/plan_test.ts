@@ -274,6 +274,24 @@ Deno.test("planInstance: keeps the detail of a mount that has its credential in 
   strictEqual(step.kind === "no-op" && step.detail, "no API");
 });
 
+Deno.test("planInstance: explains a state without a delivery", () => {
+  const explained = CASES.flatMap(([, given]) => {
+    const step = plan(given);
+    return step.kind === "no-op" && step.detail !== undefined
+      ? [`${step.state}: ${step.detail}`]
+      : [];
+  });
+  deepStrictEqual([...new Set(explained)].sort(), [
+    "adopted: no provider has a credential; the one in nydusd is kept",
+    "adopted: no service account has a credential; the one in nydusd is kept",
+    "none: neither a provider nor nydusd has a credential for this image",
+    "none: neither a service account nor nydusd has a credential for this image",
+    "none: the image of this mount is unknown",
+    "pending: the first request to the providers is in flight",
+    "unreachable: nydusd is unresponsive",
+  ]);
+});
+
 Deno.test("planInstance: keeps a token of the same user that expires later than ours", () => {
   const ours = token(NOW_MS + HOUR_MS);
   const later = NOW_MS + 2 * HOUR_MS;
@@ -282,6 +300,8 @@ Deno.test("planInstance: keeps a token of the same user that expires later than 
       .kind;
   strictEqual(kindOf(token(later)), "no-op");
   strictEqual(kindOf(token(NOW_MS + HOUR_MS / 2)), "deliver");
+  const sameExpiry = basic(`e30.${btoa(JSON.stringify({ exp: (NOW_MS + HOUR_MS) / 1000 }))}.other`);
+  strictEqual(kindOf(sameExpiry), "deliver");
   strictEqual(kindOf(token(later, "other")), "deliver");
   strictEqual(kindOf(basic("no expiry")), "deliver");
   strictEqual(kindOf(token(later), { account: "ns/a", plugin: "p" }), "deliver");

@@ -67,8 +67,8 @@ export class Stage {
   }
 
   /** Replaces the stages, as a reload of the configuration does. */
-  reload(): void {
-    this.reconciler.replace(this.#stages());
+  reload(change: Partial<ReconcileStages> = {}): void {
+    this.reconciler.replace({ ...this.#stages(), ...change });
   }
 
   #stages(): ReconcileStages {

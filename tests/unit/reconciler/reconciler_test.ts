@@ -14,6 +14,7 @@ Deno.test("Reconciler: delivers at start, then is ready, and reports in-use afte
   stage.answer = () => found(stage.clock, "a");
   await stage.run(async () => {
     ok(stage.ready);
+    strictEqual(stage.clock.sleeping, 2, "only its loops");
     strictEqual(stage.authOf("d1", "1"), auth("a"));
     strictEqual(stage.state("d1", "1"), "stored");
     const states = stage.observer.of("delivery-state-changed").map(({ from, to }) => [from, to]);
@@ -53,6 +54,32 @@ Deno.test("Reconciler: is ready after 30 s although a provider has not answered"
     strictEqual(stage.ready, true);
     answer.resolve(none());
   });
+});
+
+Deno.test("Reconciler: a reload replaces the stages", async () => {
+  const stage = new Stage();
+  await stage.run(async () => {
+    await stage.clock.advance(60 * SECOND);
+    strictEqual(stage.discoveries, 2);
+    stage.reload({ checkIntervalMs: 10 * SECOND });
+    await stage.clock.advance(60 * SECOND);
+    strictEqual(stage.discoveries, 8);
+  });
+});
+
+Deno.test("Reconciler: completes the deliveries in flight before it ends", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a");
+  let isDelivered = false;
+  stage.deliver = async (order) => {
+    await new Promise((resolve) => stage.stop.signal.addEventListener("abort", resolve));
+    await flushTasks();
+    isDelivered = true;
+    return stage.store_(order);
+  };
+  await stage.run(() => Promise.resolve());
+  ok(isDelivered);
 });
 
 Deno.test("Reconciler: delivers to each RAFS instance of one image", async () => {
@@ -459,8 +486,11 @@ Deno.test("Reconciler: evicts an image without mounts and reports its daemon as 
   stage.answer = () => found(stage.clock, "a");
   await stage.run(async () => {
     stage.daemons = [];
-    await stage.clock.advance(400 * SECOND);
-    strictEqual(stage.observer.of("credential-evicted").length, 1);
+    const evicted = () => stage.observer.of("credential-evicted").length;
+    await stage.clock.advance(150 * SECOND); // seen without a mount after 60 s
+    strictEqual(evicted(), 0);
+    await stage.clock.advance(100 * SECOND);
+    strictEqual(evicted(), 1);
     deepStrictEqual(stage.observer.of("daemon-state-changed").map(({ to }) => to), [
       "running",
       "gone",

@@ -11,7 +11,8 @@ import { selectFirst } from "../../fakes/selector.ts";
 
 const IMAGE = parseImageReference("registry.example/team/app:1");
 
-Deno.test("Renewals: a user request is not lost during a request and a change of the source", async () => {
+/** Renewals whose requests are answered when the test says so, without a credential. */
+function stage() {
   const clock = new FakeClock();
   const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
   const store = new CredentialStore({ settings, seed: "s", random: { next: () => 0.5 } });
@@ -36,7 +37,30 @@ Deno.test("Renewals: a user request is not lost during a request and a change of
     mounts: new Mounts(),
     stages: () => stages,
   };
-  const renewals = new Renewals(context, () => {});
+  return { store, requests, answers, clock, renewals: new Renewals(context, () => {}) };
+}
+
+Deno.test("Renewals: runs 32 requests at the same time, and a stop waits for them", async () => {
+  const { store, requests, answers, clock, renewals } = stage();
+  for (let i = 0; i < 40; i++) store.ensure(parseImageReference(`registry.example/app:${i}`));
+  renewals.start([...store.entries()]);
+  await flushTasks();
+  deepStrictEqual(requests.length, 32);
+  deepStrictEqual(renewals.nextDueAtMs(), Infinity, "all are in flight");
+  store.ensure(IMAGE);
+  deepStrictEqual(renewals.nextDueAtMs(), clock.wallMs());
+  let isStopped = false;
+  const stopping = renewals.stop().then(() => isStopped = true);
+  for (const answer of answers.splice(0, 31)) answer();
+  await flushTasks();
+  deepStrictEqual(isStopped, false);
+  answers[0]?.();
+  await stopping;
+  deepStrictEqual(requests.length, 32);
+});
+
+Deno.test("Renewals: a user request is not lost during a request and a change of the source", async () => {
+  const { store, requests, answers, renewals } = stage();
   store.ensure(IMAGE);
   const entries = [...store.entries()];
   renewals.start(entries);

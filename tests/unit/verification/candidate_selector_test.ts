@@ -12,6 +12,7 @@ import {
   CandidateSelector,
   type ScoredCandidate,
   type SelectionRequest,
+  VerdictHistory,
 } from "../../../lib/verification/candidate_selector.ts";
 import { defaultProbeTarget } from "../../../lib/verification/probe.ts";
 import { FakeClock } from "../../fakes/clock.ts";
@@ -169,6 +170,25 @@ Deno.test("CandidateSelector: without probes, skips a source after two refused c
   await stage.clock.advance(10_000);
   equal((await stage.select([issued("t3"), other], refused("t2"))).name, "z");
   deepEqual(stage.probed, []);
+});
+
+Deno.test("CandidateSelector: reports how long a probe took", async () => {
+  const stage = new Stage();
+  await stage.clock.advance(MINUTE);
+  await stage.select([scored("a"), scored("b")]);
+  deepEqual(stage.observer.of("registry-probed").map(({ durationMs }) => durationMs), [0, 0]);
+});
+
+Deno.test("VerdictHistory: an accepted credential clears the refusals of its source", () => {
+  const history = new VerdictHistory();
+  const scope = { target: defaultProbeTarget(IMAGE), perToken: true };
+  const isRefused = () => history.get(scope, issued("new").candidate).refusedAtMs !== undefined;
+  history.recordRefusedReads(scope, issued("t1").candidate, 0);
+  history.recordProbe(scope, issued("t2").candidate, { kind: "accepted", detail: "" }, 1);
+  history.recordRefusedReads(scope, issued("t2").candidate, 2);
+  equal(isRefused(), false);
+  history.recordRefusedReads(scope, issued("t3").candidate, 3);
+  equal(isRefused(), true);
 });
 
 Deno.test("CandidateSelector: returns to the previous candidate until it expires", async () => {

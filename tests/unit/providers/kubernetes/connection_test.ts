@@ -127,9 +127,11 @@ Deno.test("ConnectionResolver: runs an exec plugin once until its credential exp
   );
   stage.files.set("/bin/login", "", "file");
   executable(stage);
-  const expirationTimestamp = new Date(stage.clock.wallMs() + 60_000).toISOString();
   stage.runner.answer = () =>
-    credential({ token: `t${stage.runner.requests.length}`, expirationTimestamp });
+    credential({
+      token: `t${stage.runner.requests.length}`,
+      expirationTimestamp: new Date(stage.clock.wallMs() + 60_000).toISOString(),
+    });
   deepEqual(await Promise.all([stage.bearer(), stage.bearer()]), ["Bearer t1", "Bearer t1"]);
   const [request] = stage.runner.requests;
   deepEqual(JSON.parse(request?.env["KUBERNETES_EXEC_INFO"] ?? ""), {
@@ -138,6 +140,7 @@ Deno.test("ConnectionResolver: runs an exec plugin once until its credential exp
     spec: { interactive: false, cluster: { server: "https://api:6443", config: null } },
   });
   await stage.clock.advance(55_000);
+  equal(await stage.bearer(), "Bearer t2");
   equal(await stage.bearer(), "Bearer t2");
   stage.resolver.invalidate();
   equal(await stage.bearer(), "Bearer t3");
