@@ -182,14 +182,10 @@ async function replaceFile(
 ): Promise<void> {
   const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
   await replaceBy(path, async (temporary) => {
-    const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-    try {
-      await write(file);
-      await file.chmod(mode);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await using file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    await write(file);
+    await file.chmod(mode);
+    await file.sync();
   });
 }
 

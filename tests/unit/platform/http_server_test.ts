@@ -148,6 +148,18 @@ Deno.test("HttpServer: drops the body of a response to HEAD", async () => {
   });
 });
 
+Deno.test("HttpServer: sends no length with a status that has no body", () =>
+  onServer((request) => {
+    return new Response(null, { status: Number(new URL(request.url).pathname.slice(1)) });
+  }, async ({ connect }) => {
+    for (const [status, expected] of [[200, true], [204, false], [304, false]] as const) {
+      const connection = await connect();
+      await send(connection, `GET /${status} HTTP/1.1\r\nhost: x\r\n\r\n`);
+      const answer = await receive(connection, "\r\n\r\n");
+      equal(answer.includes("content-length"), expected, answer);
+    }
+  }));
+
 Deno.test("HttpServer: keeps a connection open only while its unread responses are small", () =>
   onServer((request) => {
     const { pathname } = new URL(request.url);
