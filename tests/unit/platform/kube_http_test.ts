@@ -3,7 +3,7 @@ import { join } from "@std/path";
 import { createKubeHttp } from "../../../lib/platform/mod.ts";
 import { type KubeConnection, type KubeHttpRequest, Secret } from "../../../lib/model/mod.ts";
 import { SimKubeApi } from "../../../lib/simulator/kube_api.ts";
-import { freePort } from "../../../lib/simulator/ports.ts";
+import { reservePort } from "../../../lib/simulator/ports.ts";
 import {
   type Certificates,
   certificates,
@@ -234,7 +234,8 @@ async function opensslServer(
   for (const [name, text] of Object.entries(files)) {
     await Deno.writeTextFile(join(folder, name), text);
   }
-  const port = freePort();
+  const reservation = reservePort();
+  const { port } = reservation;
   const child = new Deno.Command("openssl", {
     args: ["s_server", "-accept", `127.0.0.1:${port}`, "-cert", "server.crt", "-key", "server.key"]
       .concat(["-CAfile", "ca.crt", "-Verify", "1", "-verify_return_error", "-HTTP"]),
@@ -254,6 +255,7 @@ async function opensslServer(
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
       await child.status;
+      reservation[Symbol.dispose]();
       await Deno.remove(folder, { recursive: true });
     },
   };
