@@ -84,7 +84,6 @@ export class StreamParser<R> {
       rest = rest.subarray(piece.length);
       const wanted = isExact ? this.#collect(piece, bytes) : piece;
       if (wanted === undefined) continue;
-      this.#step = { done: true, value: undefined }; // when the parser throws
       const next = this.#step = this.#parser.next(wanted);
       if (next.done) return next.value;
     }

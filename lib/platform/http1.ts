@@ -310,6 +310,15 @@ export interface ByteStream extends ByteSource {
   unref?(): void;
 }
 
+/** Writes all bytes; a single write may be partial. */
+export async function writeAll(
+  stream: Pick<ByteStream, "write">,
+  bytes: Uint8Array,
+): Promise<void> {
+  let rest = bytes;
+  while (rest.length > 0) rest = rest.subarray(await stream.write(rest));
+}
+
 /** A request; the client adds `Content-Length`. */
 export interface ClientRequest {
   readonly method: string;
@@ -351,8 +360,7 @@ export class ClientConnection {
       : [["Content-Length", String(encoder.encode(text).length)] as const];
     const requestHead = writeHead(`${method} ${target} HTTP/1.1`, [...headers, ...length]);
     this.#stream.ref?.();
-    let rest = encoder.encode(requestHead + text);
-    while (rest.length > 0) rest = rest.subarray(await this.#stream.write(rest));
+    await writeAll(this.#stream, encoder.encode(requestHead + text));
     while (true) {
       const head = await (this.#nextHead ?? this.reader.head());
       this.#nextHead = undefined;

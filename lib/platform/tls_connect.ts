@@ -1,7 +1,7 @@
 import type { TLSSocket } from "node:tls";
 import type { Secret } from "../model/mod.ts";
 import { tryClose } from "./files.ts";
-import type { ByteStream } from "./http1.ts";
+import { type ByteStream, writeAll } from "./http1.ts";
 import { ConnectError, literalAddress } from "./connect.ts";
 
 /** Options of {@linkcode connectTls}. */
@@ -280,9 +280,4 @@ class Bridge {
 /** Ends a connection without a reset: the other side reads its end. */
 function endOf(connection: Deno.TcpConn): void {
   connection.closeWrite().catch(() => {});
-}
-
-async function writeAll(connection: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
-  let rest = bytes;
-  while (rest.length > 0) rest = rest.subarray(await connection.write(rest));
 }

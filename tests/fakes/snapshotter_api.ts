@@ -9,6 +9,7 @@ import type {
 export class FakeSnapshotterApi implements SnapshotterApi {
   answer: PeerResult<readonly SnapshotterDaemon[]> = { kind: "ok", value: [] };
   calls = 0;
+  readonly signals: (AbortSignal | undefined)[] = [];
 
   /** Adds a daemon with instances (snapshot ID → image ID). */
   list(id: string, apiSocket: string, instances: Record<string, string>, pid = 100): void {
@@ -27,6 +28,7 @@ export class FakeSnapshotterApi implements SnapshotterApi {
 
   daemons(_socket: string, { signal }: CallOptions = {}): Promise<FakeSnapshotterApi["answer"]> {
     signal?.throwIfAborted();
+    this.signals.push(signal);
     this.calls++;
     return Promise.resolve(this.answer);
   }

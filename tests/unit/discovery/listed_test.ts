@@ -72,6 +72,11 @@ Deno.test("mergeListed: merges by ID or socket, the first source takes precedenc
       [[listed("a", "/a", ["1"])], [listed("a", "/other", ["x"], configured)]],
       ["a root /a 1", "a configured /other x"],
     ],
+    [
+      "the order of the IDs",
+      [[listed("c", "/c", []), listed("b", "/b", [])], [listed("a", "/a", [])]],
+      ["a root /a ", "b root /b ", "c root /c "],
+    ],
   ];
   for (const [name, lists, wanted] of table) {
     deepStrictEqual(summary(mergeListed(lists)), wanted, name);

@@ -122,6 +122,15 @@ Deno.test("listRootFolder: lists the sockets of all upgrades and no other file",
   deepEqual(daemon?.olderSockets, ["/data/socket/d1/api.sock"]);
 });
 
+Deno.test("Discovery: an abort reaches the snapshotter and every nydusd", async () => {
+  const { files, snapshotter, nydusd, discovery } = stage();
+  files.set(SOCKET, "", "socket");
+  snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
+  const { signal } = new AbortController();
+  await discovery.discover({ signal });
+  deepEqual([...snapshotter.signals, ...nydusd.signals], [signal, signal]);
+});
+
 Deno.test("Discovery: removes a daemon that the system API no longer lists", async () => {
   const { files, snapshotter, discovery } = stage();
   files.set(SOCKET, "", "socket");

@@ -34,6 +34,11 @@ Deno.test("parseDurationMs: rejects values beyond 64 bits", () => {
   equal(parseDurationMs("2562047h"), 2_562_047 * 3_600_000);
 });
 
+Deno.test("parseDurationMs: quotes at most 40 characters", () => {
+  throws(() => parseDurationMs("x".repeat(40)), { message: /"x{40}"/ });
+  throws(() => parseDurationMs("x".repeat(41)), { message: /"x{40}…"/ });
+});
+
 Deno.test("parseDurationMs: rejects an invalid duration with the reason", () => {
   const reasons: [string, RegExp][] = [
     ["", /no number$/],

@@ -1,10 +1,14 @@
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import fc from "fast-check";
+import { Secret } from "../../../lib/model/mod.ts";
 import {
   bodyFraming,
   type ByteSource,
+  type ByteStream,
+  ClientConnection,
   HttpMessageError,
   MessageReader,
+  readText,
   writeHead,
 } from "../../../lib/platform/http1.ts";
 import { growthOf } from "../../extended/growth.ts";
@@ -139,6 +143,39 @@ Deno.test("MessageReader: rejects a body over the limit", async () => {
     const framing = bodyFraming((await messages.head())!.headers, { unmarked: "until-close" });
     await rejects(messages.wholeBody(framing, 4), { reason: "too-large" });
   }
+});
+
+Deno.test("ClientConnection: sends a length where a body is expected, also if writes are partial", async () => {
+  const sent = async (method: string, body?: string) => {
+    let text = "";
+    const stream: ByteStream = {
+      ...sourceOf(bytesOf("HTTP/1.1 204 No Content\r\n\r\n")),
+      write(bytes) {
+        text += String.fromCharCode(bytes[0] ?? 0);
+        return Promise.resolve(1);
+      },
+      close: () => {},
+    };
+    await new ClientConnection(stream).send({
+      method,
+      target: "/",
+      headers: [],
+      ...(body !== undefined && { body: new Secret(body) }),
+    });
+    return text;
+  };
+  for (const method of ["GET", "HEAD"]) equal(await sent(method), `${method} / HTTP/1.1\r\n\r\n`);
+  for (const method of ["PUT", "POST"]) {
+    equal(await sent(method), `${method} / HTTP/1.1\r\nContent-Length: 0\r\n\r\n`);
+    const withBody = `${method} / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab`;
+    equal(await sent(method, "ab"), withBody);
+  }
+});
+
+Deno.test("readText: reads up to a limit", async () => {
+  const chunks = () => ReadableStream.from([bytesOf("ab"), bytesOf("cd")]);
+  deepEqual(await readText(chunks(), 4), { text: "abcd", isCut: false });
+  deepEqual(await readText(chunks(), 3), { text: "abc", isCut: true });
 });
 
 Deno.test("writeHead: writes what MessageReader reads, and rejects line breaks", async () => {

@@ -105,6 +105,19 @@ Deno.test("Plugin: does not serve an expired token, regardless of its cache dura
   equal(runner.requests.length, 2);
 });
 
+Deno.test("Plugin: is not executed again when only the token of a less specific entry expires", async () => {
+  const { provider, runner, clock } = kubelet([A]);
+  runner.answer = () => {
+    const token = (ms: number): [string, string] => ["u", jwt(clock.wallMs() + ms)];
+    const auth = { "*.example.com": token(60_000), "reg.example.com": token(7_200_000) };
+    return response(auth, { duration: "12h" });
+  };
+  await provider.provide(requestFor("reg.example.com/x"));
+  await clock.advance(61_000);
+  await provider.provide(requestFor("reg.example.com/x"));
+  equal(runner.requests.length, 1);
+});
+
 Deno.test("Plugin: is executed again when the cache duration has passed, and not earlier", async () => {
   const { provider, runner, clock } = counting("5m");
   await provider.provide(requestFor("reg.example.com/x"));
