@@ -1,5 +1,10 @@
 import { deepStrictEqual, equal } from "node:assert/strict";
-import { type Daemon, parseImageReference, Secret } from "../../../lib/model/mod.ts";
+import {
+  type Daemon,
+  encodeRegistryAuth,
+  parseImageReference,
+  Secret,
+} from "../../../lib/model/mod.ts";
 import { Deliveries } from "../../../lib/reconciler/deliveries.ts";
 import { Mounts } from "../../../lib/reconciler/mounts.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
@@ -66,6 +71,8 @@ function stage(daemons: readonly Daemon[]) {
   return {
     deliveries,
     observer,
+    store,
+    mounts,
     started,
     completed: () => completed,
     async end(id: string) {
@@ -108,6 +115,19 @@ Deno.test("Deliveries: processes at most 16 daemons at a time, and starts none a
   equal(started.length, 17);
   deliveries.schedule();
   equal(started.length, 17);
+});
+
+Deno.test("Deliveries: a withdrawn credential stays in nydusd, and is not adopted", async () => {
+  const auth = encodeRegistryAuth({ kind: "basic", username: "u", password: new Secret("p") });
+  const { deliveries, store, mounts, started } = stage([
+    { ...daemon("d1", ["1"]), currentAuth: new Map([["/1", auth]]) },
+  ]);
+  store.withdraw(IMAGE);
+  deliveries.schedule();
+  await deliveries.idle();
+  deepStrictEqual(mounts.all.map(({ record }) => record.state), ["adopted"]);
+  deepStrictEqual(started, []);
+  equal(store.get(IMAGE.text)?.stored, undefined);
 });
 
 Deno.test("Deliveries: reports an unexpected error and continues with the next mount", async () => {

@@ -1,11 +1,12 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import {
   type Credential,
+  parseImageReference,
   type ProbeTarget,
   type RegistryHttpRequest,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { RegistryProbe } from "../../../lib/verification/probe.ts";
+import { defaultProbeTarget, RegistryProbe } from "../../../lib/verification/probe.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { authorizationOf, type FakeAnswer, FakeRegistryHttp } from "../../fakes/registry_http.ts";
 
@@ -61,6 +62,13 @@ const bearerRegistry = (denied: FakeAnswer = { status: 401 }): Script => (reques
   if (auth === "Bearer t-low") return denied;
   return { status: 401, headers: BEARER };
 };
+
+Deno.test("defaultProbeTarget: uses verified TLS except on loopback, and the API host of Docker Hub", () => {
+  const target = (ref: string) => defaultProbeTarget(parseImageReference(ref));
+  deepEqual(target("registry.example.com/team/app:v1"), TARGET);
+  deepEqual(target("nginx").host, "registry-1.docker.io");
+  deepEqual(target("127.0.0.1:5000/a").scheme, "http");
+});
 
 Deno.test("RegistryProbe: sends Basic authentication after a challenge", async () => {
   const { verdict, sent } = await probed(basicRegistry({ status: 401 }));
