@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { npmAudit, npmLock, readAudit } from "../../../scripts/lib/npm_audit.ts";
+import { npmAudit, npmLock, readAudit } from "../../scripts/lib/npm_audit.ts";
 
 const PACKAGES = [{ name: "hono", version: "1.0.0" }, { name: "@a/b", version: "2.0.0" }];
 const hasNpm = await new Deno.Command("npm", { args: ["--version"], stdout: "null" }).output()
