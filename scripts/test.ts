@@ -16,6 +16,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     ...[
       "selection_rules",
       "troubleshooting",
+      "refused_reads",
       "bad_input",
       "restart",
       "kubesecret",
