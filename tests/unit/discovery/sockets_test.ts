@@ -13,6 +13,12 @@ Deno.test("listConfigured: returns a plain path even if it does not exist", asyn
   deepEqual(await listed("/run/d.sock", new FakeFiles()), ["one /run/d.sock"]);
 });
 
+Deno.test("listConfigured: a glob matches at most 1,000 sockets", async () => {
+  const files = new FakeFiles();
+  for (let i = 0; i < 1_001; i++) files.set(`/run/${i}.sock`, "", "socket");
+  deepEqual((await listed("/run/*.sock", files)).length, 1_000);
+});
+
 Deno.test("listConfigured: returns a daemon for each existing socket of a glob", async () => {
   const files = new FakeFiles();
   for (const path of ["/run/n2/api.sock", "/run/n1/api.sock", "/run/n3/other", "/run/x"]) {

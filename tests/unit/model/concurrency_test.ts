@@ -62,6 +62,7 @@ Deno.test("AnswerDeadline: waits briefly while an earlier answer of the source i
   const wait = (answer: Promise<string>, source = "a", extraMs = 0) =>
     deadline.wait(answer, { ...options, source, extraMs });
   equal(await wait(Promise.resolve("quick")), "quick");
+  equal(clock.sleeping, 0);
   const slow = Promise.withResolvers<string>();
   const first = wait(slow.promise, "a", 1_000);
   await clock.advance(5_999);

@@ -64,5 +64,6 @@ export function daemonOf(
 
 /** Returns a mount whose credential is in use. */
 export function mountOf(snapshotId: string, parts: Partial<InstanceStatus> = {}): InstanceStatus {
-  return { snapshotId, image: "registry.example/app:1", delivery: "in-use", ...parts };
+  const image = "registry.example/app:1";
+  return { snapshotId, mountId: `/${snapshotId}`, image, delivery: "in-use", ...parts };
 }
