@@ -106,7 +106,7 @@ async function writeAtomic(
   } catch (error) {
     throw failed("write", path, error);
   }
-  await syncDirectory(dirname(path));
+  return await syncDirectory(dirname(path));
 }
 
 /**

@@ -123,9 +123,13 @@ Deno.test("Deliveries: a withdrawn credential stays in nydusd, and is not adopte
     { ...daemon("d1", ["1"]), currentAuth: new Map([["/1", auth]]) },
   ]);
   store.withdraw(IMAGE);
+  for (const mount of mounts.all) mount.record = { ...mount.record, failures: 3 };
   deliveries.schedule();
   await deliveries.idle();
-  deepStrictEqual(mounts.all.map(({ record }) => record.state), ["adopted"]);
+  deepStrictEqual(mounts.all.map(({ record }) => [record.state, record.failures]), [[
+    "adopted",
+    0,
+  ]]);
   deepStrictEqual(started, []);
   equal(store.get(IMAGE.text)?.stored, undefined);
 });
