@@ -1,4 +1,5 @@
 import { tryClose } from "./files.ts";
+import { writeAll } from "./http1.ts";
 import { acceptAll, bindUnix, type BoundSocket } from "./listeners.ts";
 
 /** Observes one connection. Must not throw, keep a chunk or modify it. */
@@ -142,13 +143,11 @@ export class ByteProxy implements AsyncDisposable {
         const chunk = buffer.subarray(0, count);
         this.#writes++;
         try {
-          const writing = to.write(chunk);
+          const writing = writeAll(to, chunk);
           // Read synchronously while the write is pending: the reader sees every request before its
           // response.
           read(chunk);
-          for (let done = await writing; done < count;) {
-            done += await to.write(chunk.subarray(done));
-          }
+          await writing;
         } finally {
           this.#writes--;
         }

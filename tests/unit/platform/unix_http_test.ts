@@ -281,6 +281,47 @@ Deno.test("UnixHttp: reports a peer that exits, but not one that closes an idle 
   deepStrictEqual(exits, [peer.path]);
 });
 
+Deno.test("UnixHttp: sends the type of a body, and none without a body", async () => {
+  using there = server(async (connection) => {
+    while (true) {
+      const bytes = new Uint8Array(1_000);
+      const count = await connection.read(bytes);
+      if (count === null) break;
+      await write(connection, reply("200", new TextDecoder().decode(bytes.subarray(0, count))));
+    }
+  });
+  using http = createUnixHttp();
+  const sent = async (more: { readonly method: "GET" | "PUT"; readonly body?: Secret }) => {
+    const result = await http.request({ ...get("/a", there.path), ...more });
+    return result.kind === "answered" ? result.body.reveal() : result.kind;
+  };
+  const host = "HTTP/1.1\r\nHost: localhost\r\n";
+  strictEqual(await sent({ method: "GET" }), `GET /a ${host}\r\n`);
+  strictEqual(
+    await sent({ method: "PUT", body: new Secret("{}") }),
+    `PUT /a ${host}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`,
+  );
+});
+
+Deno.test("UnixHttp: keeps connections to at most 128 sockets open", async () => {
+  let open = 0;
+  const closed = Promise.withResolvers<void>();
+  using there = server(async (connection) => {
+    open++;
+    while (await read(connection) !== null) await write(connection, reply("200", ""));
+    open--;
+    closed.resolve();
+  });
+  using http = createUnixHttp();
+  for (let i = 0; i < 129; i++) {
+    const path = `${there.path}${i}`;
+    await Deno.symlink(there.path, path);
+    strictEqual((await http.request(get("/", path))).kind, "answered");
+  }
+  await closed.promise;
+  strictEqual(open, 128);
+});
+
 Deno.test("UnixHttp: closes its idle connections when it is disposed", async () => {
   const ended = Promise.withResolvers<number | null>();
   using there = server(async (connection) => {
