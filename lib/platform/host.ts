@@ -2,13 +2,8 @@ import { basename } from "@std/path";
 import { fstatSync } from "node:fs";
 import process from "node:process";
 import { setTimeout } from "node:timers/promises";
-import {
-  type Clock,
-  Deadline,
-  type FileSystem,
-  type ProcessRunner,
-  type Random,
-} from "../model/mod.ts";
+import type { Clock, FileSystem, ProcessRunner, Random } from "../model/mod.ts";
+import { systemProcessRunner } from "./process.ts";
 
 /** The process environment: arguments, signals and standard streams. */
 export interface Host {
@@ -90,24 +85,16 @@ export function isJournal(
   }
 }
 
-const SHELL_TIMEOUT_MS = 2_000;
-
 /**
  * Reads a number through a shell: Deno has no API for limits. Returns undefined without a shell.
  */
 async function numberFromShell(command: string): Promise<number | undefined> {
-  const deadline = new Deadline(SHELL_TIMEOUT_MS);
-  try {
-    const options = { args: ["-c", command], clearEnv: true, signal: deadline.signal };
-    const { stdout } = await new Deno.Command("/bin/sh", { ...options, stdin: "null" }).output();
-    const text = new TextDecoder().decode(stdout).trim();
-    if (text === "unlimited") return Infinity;
-    return /^[0-9]+$/.test(text) ? Number(text) : undefined;
-  } catch {
-    return undefined;
-  } finally {
-    deadline[Symbol.dispose](); // not `using`: the minifier drops it for a value that is used once
-  }
+  const limits = { timeoutMs: 2_000, maxStdoutBytes: 100 };
+  const shell = { path: "/bin/sh", args: ["-c", command], env: {}, stdin: "" };
+  const result = await systemProcessRunner(systemClock).run({ ...shell, ...limits });
+  const text = result.kind === "exited" ? result.stdout.trim() : "";
+  if (text === "unlimited") return Infinity;
+  return /^[0-9]+$/.test(text) ? Number(text) : undefined;
 }
 
 /** Newer versions of Deno allow a shell to read the list, but not the program itself. */
