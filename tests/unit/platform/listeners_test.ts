@@ -36,6 +36,30 @@ Deno.test("listenTcp: serves, reports its actual port, and stops when disposed",
   await rejects(fetch(url));
 });
 
+Deno.test("listenUnix: the socket has its group and its mode before it gets its path", async () => {
+  await inFolder(async (folder) => {
+    const calls: string[] = [];
+    const { chown, chmod, rename } = Deno;
+    const slow = (name: string) => async () => {
+      calls.push(name);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      calls.push(`${name} ended`);
+    };
+    Deno.chown = slow("chown");
+    Deno.chmod = slow("chmod");
+    Deno.rename = async (from, to) => {
+      calls.push("rename");
+      await rename(from, to);
+    };
+    try {
+      await using _ = await listenUnix(join(folder, "s"), hello, { gid: 7 });
+    } finally {
+      Object.assign(Deno, { chown, chmod, rename });
+    }
+    deepEqual(calls, ["chown", "chown ended", "chmod", "chmod ended", "rename"]);
+  });
+});
+
 Deno.test("listenTcp: a port in use is an io error with address and remedy", async () => {
   await using first = listenTcp({ hostname: "127.0.0.1", port: 0 }, hello);
   throws(
