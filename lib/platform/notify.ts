@@ -89,7 +89,7 @@ export function watchdogIntervalMs(env: NotifyEnvironment, pid: number): number 
  * so that nothing is left if the agent is killed.
  */
 function openSender(directory: string | undefined): Deno.DatagramConn {
-  const folder = directory ?? Deno.makeTempDirSync({ prefix: "nydus-auth-agent-" });
+  const folder = directory ?? Deno.makeTempDirSync();
   const path = `${folder}/.notify-${crypto.randomUUID().slice(0, 8)}`;
   try {
     const socket = Deno.listenDatagram({ transport: "unixpacket", path });
