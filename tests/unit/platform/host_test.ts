@@ -1,5 +1,5 @@
-import { equal, match, ok } from "node:assert/strict";
-import { isJournal, systemClock } from "../../../lib/platform/host.ts";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { isJournal, systemClock, systemHost } from "../../../lib/platform/host.ts";
 
 Deno.test("isJournal: compares the standard error with JOURNAL_STREAM", () => {
   const stat = () => ({ dev: 8n, ino: 9_007_199_254_740_993n });
@@ -35,6 +35,23 @@ Deno.test("systemHost: counts open descriptors and CPU time", async () => {
   ok(opened >= files && opened < files + 20, `${opened}`); // the runtime opens some, too
   ok(cpu > 0);
   ok(later >= cpu);
+});
+
+Deno.test("systemHost: reports unhandled errors until that is disposed", () => {
+  const reported: unknown[] = [];
+  const watch = systemHost().onUnhandledError((error, isFatal) => reported.push([error, isFatal]));
+  const promise = Promise.resolve();
+  const dispatch = () => {
+    globalThis.dispatchEvent(new ErrorEvent("error", { error: 1, cancelable: true }));
+    globalThis.dispatchEvent(
+      new PromiseRejectionEvent("unhandledrejection", { promise, reason: 2, cancelable: true }),
+    );
+  };
+  dispatch();
+  deepEqual(reported, [[1, true], [2, false]]);
+  watch[Symbol.dispose]();
+  dispatch();
+  equal(reported.length, 2);
 });
 
 Deno.test("systemClock: intervals are rounded down to the same wakeups", async () => {
