@@ -437,6 +437,29 @@ Deno.test("HttpServer: while every connection is being served, another gets 503"
   }, { maxConnections: 2 });
 });
 
+Deno.test("HttpServer: closes a connection that arrives while it stops", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const accepted = Promise.withResolvers<void>();
+  const stopping = Promise.withResolvers<void>();
+  const late = Object.assign(Object.create(listener), {
+    async accept() {
+      const connection = await listener.accept();
+      accepted.resolve();
+      await stopping.promise;
+      return connection;
+    },
+    close() {
+      listener.close();
+      stopping.resolve();
+    },
+  }) as Deno.TcpListener;
+  const server = new HttpServer(late, hello, { clock: new FakeClock() });
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+  await accepted.promise;
+  await server[Symbol.asyncDispose]();
+  equal(await connection.read(new Uint8Array(1)).catch(() => null), null);
+});
+
 Deno.test("HttpServer: survives failures of accept, and reports the first of them", async () => {
   let failures = 0;
   const failing = (listener: Deno.TcpListener) =>
