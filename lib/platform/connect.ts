@@ -67,6 +67,12 @@ export async function connectTcp(
   return connection;
 }
 
+/** Returns the port of a URL, or that of its protocol. */
+export function portOf({ port, protocol }: URL): number {
+  if (port !== "") return Number(port);
+  return protocol === "https:" ? 443 : 80;
+}
+
 /** Returns an IP address of a URL without brackets, or undefined for a name. */
 export function literalAddress(host: string): string | undefined {
   if (host.startsWith("[")) return host.slice(1, -1);
@@ -191,8 +197,7 @@ export async function openTunnel(
 ): Promise<Deno.TcpConn> {
   const url = URL.parse(proxyUrl.reveal());
   if (url?.protocol !== "http:") throw new ConnectError("the proxy's URL is not an http URL");
-  const port = Number(url.port === "" ? 80 : url.port);
-  const stream = await connectTcp(url.hostname, port, signal);
+  const stream = await connectTcp(url.hostname, portOf(url), signal);
   const headers = [["Host", authority] as const, ...login(url)];
   const request = { method: "CONNECT", target: authority, headers };
   const { status } = await new ClientConnection(stream).send(request);

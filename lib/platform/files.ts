@@ -120,7 +120,7 @@ async function writeAtomic(
 export async function removeTemporaryFiles(
   folder: string,
   fileName: string,
-  depth = 0,
+  depth: number,
 ): Promise<number> {
   const isOurs = (name: string) =>
     name.startsWith(`.${fileName}.`) && UUID_TMP.test(name.slice(fileName.length + 2));

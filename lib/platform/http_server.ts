@@ -234,7 +234,7 @@ export class HttpServer implements AsyncDisposable {
     const drained = new AbortController();
     await Promise.race([
       Promise.all(this.#clients.values()),
-      this.#clock.sleep(DRAIN_MS, { signal: drained.signal }).catch(() => {}),
+      this.#clock.sleep(DRAIN_MS, drained),
     ]);
     drained.abort();
     // Handlers and, with Deno 2.6, writes may still run; they are not awaited.

@@ -24,6 +24,7 @@ import {
   isMetadataAddress,
   literalAddress,
   openTunnel,
+  portOf,
 } from "./connect.ts";
 import { tryClose } from "./files.ts";
 import { ClientConnection, readText } from "./http1.ts";
@@ -162,7 +163,7 @@ async function send(
     using client = createProxiedClient(proxyUrl, { caCerts, poolMaxIdlePerHost: 0 });
     return await readResult(await openWithClient(client, { ...request, url }, signal), request);
   }
-  const port = Number(url.port === "" ? (isTls ? 443 : 80) : url.port);
+  const port = portOf(url);
   const connection = proxyUrl === undefined
     ? await connectTcp(hostname, port, signal, { refuseMetadata: true })
     : await openTunnel(proxyUrl, `${hostname}:${port}`, signal);
@@ -273,7 +274,7 @@ class PooledKubeHttp implements KubeHttp {
       return await openWithClient(await this.#client(request), outgoing, signal);
     }
     if (url.protocol !== "https:") throw new ConnectError("the server's URL is not an https URL");
-    const peer = await connectTcp(url.hostname, Number(url.port === "" ? 443 : url.port), signal);
+    const peer = await connectTcp(url.hostname, portOf(url), signal);
     const { serverName = url.hostname, caPem } = connection;
     const tls = { ...connection, host: serverName, caCerts: caPem === undefined ? [] : [caPem] };
     return await openOver(peer, outgoing, tls, signal);

@@ -81,8 +81,9 @@ Deno.test("serveByteProxy: copies bytes in both directions, half-closes, and pas
       closed: () => void seen.closed++,
     });
     const path = join(dir, "cri-proxy");
-    await using _tap = await serveByteProxy({ path, upstream, reader });
+    await using proxy = await serveByteProxy({ path, upstream, reader });
     equal(((await Deno.stat(path)).mode ?? 0) & 0o777, 0o600);
+    deepEqual(new Set(Object.values(proxy.counts())), new Set([0]));
     const bytes = Uint8Array.from({ length: 1_000_003 }, (_, i) => (i * 31) % 251);
     deepEqual(await exchange(path, bytes), Uint8Array.from([...bytes, ...BYE]));
     deepEqual(seen, { client: bytes.length, server: bytes.length + 3, ended: 1, closed: 1 });

@@ -4,6 +4,7 @@ import {
   connectTcp,
   environmentProxy,
   ForbiddenAddressError,
+  portOf,
 } from "../../../lib/platform/connect.ts";
 import { type RegistryHttpRequest, Secret } from "../../../lib/model/mod.ts";
 
@@ -78,6 +79,11 @@ Deno.test("connectTcp: connects once although several addresses respond", async 
   (await connectTcp("name", there.port, signal, { resolve })).close();
   await new Promise((done) => setTimeout(done, 300)); // the head start of the first address
   equal(there.from.length, 1);
+});
+
+Deno.test("portOf: returns the port of a URL or of its protocol", () => {
+  const urls = ["http://a", "https://a", "http://a:443", "https://a:80", "https://[::1]:5000"];
+  deepEqual(urls.map((url) => portOf(new URL(url))), [80, 443, 443, 80, 5000]);
 });
 
 Deno.test("connectTcp: resolves names like the operating system", async () => {

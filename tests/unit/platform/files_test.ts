@@ -65,7 +65,7 @@ Deno.test("removeTemporaryFiles: removes the agent's files, follows no links, ke
   strictEqual(await removeTemporaryFiles(dir.path, "f", 2), 2);
   for (const path of ours) await rejects(Deno.lstat(path), Deno.errors.NotFound);
   for (const path of [...others, outsider]) ok(Deno.lstatSync(path).isFile, path);
-  strictEqual(await removeTemporaryFiles(join(dir.path, "none"), "f"), 0);
+  strictEqual(await removeTemporaryFiles(join(dir.path, "none"), "f", 0), 0);
 });
 
 Deno.test("writeAtomic: does not change the target of a symbolic link that replaces the temporary file", async () => {

@@ -172,6 +172,20 @@ Deno.test("ClientConnection: sends a length where a body is expected, also if wr
   }
 });
 
+Deno.test("ClientConnection: can be used again only after a response with a length over HTTP/1.1", async () => {
+  const keepsAlive = async (head: string) => {
+    const write = (bytes: Uint8Array) => Promise.resolve(bytes.length);
+    const stream: ByteStream = { ...sourceOf(bytesOf(`${head}\r\n\r\n`)), write, close: () => {} };
+    const request = { method: "GET", target: "/", headers: [] };
+    return (await new ClientConnection(stream).send(request)).keepAlive;
+  };
+  equal(await keepsAlive("HTTP/1.1 200 OK\r\nContent-Length: 1"), true);
+  equal(await keepsAlive("HTTP/1.0 200 OK\r\nContent-Length: 1"), false);
+  equal(await keepsAlive("HTTP/1.1 200 OK"), false);
+  const closing = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: x, Close";
+  equal(await keepsAlive(closing), false);
+});
+
 Deno.test("readText: reads up to a limit", async () => {
   const chunks = () => ReadableStream.from([bytesOf("ab"), bytesOf("cd")]);
   deepEqual(await readText(chunks(), 4), { text: "abcd", isCut: false });
