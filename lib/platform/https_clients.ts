@@ -306,7 +306,7 @@ class PooledKubeHttp implements KubeHttp {
 }
 
 /** Splits a stream into lines of at most `maxBytes`. */
-class Lines {
+export class Lines {
   readonly #maxBytes: number;
   readonly #decoder = new TextDecoder();
   #rest: string[] = [];

@@ -117,6 +117,8 @@ Deno.test("MessageReader: rejects truncated, malformed and too long messages", a
     `${chunked}Content-Length: 5\r\n\r\n0\r\n\r\n`,
     `${head}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`,
     `${chunked}\r\nx\r\n\r\n`,
+    `${chunked}\r\n5x\nhello\r\n0\r\n\r\n`,
+    "HTTP/1.1 200 OKx\n\r\n",
     `${chunked}\r\n3\r\nhello\r\n0\r\n\r\n`,
     long,
   ];
@@ -184,6 +186,8 @@ Deno.test("ClientConnection: can be used again only after a response with a leng
   equal(await keepsAlive("HTTP/1.1 200 OK"), false);
   const closing = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: x, Close";
   equal(await keepsAlive(closing), false);
+  equal(await keepsAlive("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content"), true);
+  await rejects(keepsAlive("HTTP/1.1 099 Too Low"), { reason: "malformed" });
 });
 
 Deno.test("readText: reads up to a limit", async () => {

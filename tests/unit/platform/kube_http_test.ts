@@ -1,5 +1,6 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { join } from "@std/path";
+import { Lines } from "../../../lib/platform/https_clients.ts";
 import { createKubeHttp } from "../../../lib/platform/mod.ts";
 import { type KubeConnection, type KubeHttpRequest, Secret } from "../../../lib/model/mod.ts";
 import { SimKubeApi } from "../../../lib/simulator/kube_api.ts";
@@ -173,6 +174,19 @@ for (const own of [false, true]) {
     await new Promise((resolve) => setTimeout(resolve, 700)); // the slow list completes meanwhile
   });
 }
+
+Deno.test("Lines: returns complete lines, however the bytes are split", () => {
+  const bytes = new TextEncoder().encode("é1\n\n22\n333");
+  const lines = (at: number, maxBytes = 4) => {
+    const found = new Lines(maxBytes);
+    return [bytes.subarray(0, at), bytes.subarray(at)].map((chunk) => found.add(chunk));
+  };
+  for (let at = 0; at < bytes.length - 4; at++) deepEqual(lines(at, 99).flat(), ["é1", "22"]);
+  const ones = new Lines(4);
+  const found = [...bytes].map((byte) => ones.add(Uint8Array.of(byte)));
+  deepEqual(found.flat(), ["é1", "22"]);
+  equal(ones.add(new Uint8Array(2)), undefined, "333 and two more bytes");
+});
 
 test("reuses the connection", async (stage) => {
   const { api, request } = stage;

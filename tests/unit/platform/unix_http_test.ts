@@ -168,6 +168,18 @@ Deno.test("UnixHttp: closes the connection after an error status, and never show
   strictEqual(peer.connections(), 2);
 });
 
+Deno.test("UnixHttp: uses a connection once if the peer closes it or sends more than a response", async () => {
+  using http = createUnixHttp();
+  const closing = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+  for (const answer of [closing, `${reply("200", "")}more`]) {
+    using there = server(always(answer));
+    for (const count of [1, 2]) {
+      strictEqual((await http.request(get("/", there.path))).kind, "answered");
+      strictEqual(there.connections(), count);
+    }
+  }
+});
+
 Deno.test("UnixHttp: fails for a body over the limit and on abort", async () => {
   using http = createUnixHttp();
   using peer = server(always(reply("200", "x".repeat(5_000))));
