@@ -26,6 +26,12 @@ Deno.test("readText: distinguishes missing from unreadable files, and quotes no 
   await rejects(systemFiles.readText(at("long"), { maxBytes: 10 }), (error: Error) => {
     return error.message.includes("larger than 10") && !error.message.includes("secret");
   });
+  for (const [bytes, isRead] of [[4_194_304, true], [4_194_305, false]] as const) {
+    Deno.writeTextFileSync(at("large"), "");
+    Deno.truncateSync(at("large"), bytes);
+    const read = systemFiles.readText(at("large"));
+    strictEqual(await read.then((text) => text?.length === bytes, () => false), isRead);
+  }
   Deno.writeTextFileSync(at("text"), "ä\n");
   strictEqual(await systemFiles.readText(at("text")), "ä\n");
 });

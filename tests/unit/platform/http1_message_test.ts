@@ -190,6 +190,13 @@ Deno.test("ClientConnection: can be used again only after a response with a leng
   await rejects(keepsAlive("HTTP/1.1 099 Too Low"), { reason: "malformed" });
 });
 
+Deno.test("MessageReader: reads a chunk size of at most 256 characters", async () => {
+  const head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const message = (extension: number) => `${head}5;${"x".repeat(extension)}\r\nhello\r\n0\r\n\r\n`;
+  ok(await read(bytesOf(message(254))) !== "none");
+  equal(await read(bytesOf(message(255))), "none");
+});
+
 Deno.test("readText: reads up to a limit", async () => {
   const chunks = () => ReadableStream.from([bytesOf("ab"), bytesOf("cd")]);
   deepEqual(await readText(chunks(), 4), { text: "abcd", isCut: false });

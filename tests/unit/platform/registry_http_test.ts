@@ -121,6 +121,11 @@ Deno.test({
       return result.kind === "unreachable" ? result.detail : result.kind;
     };
     equal(await detail({ caFiles: [file] }), "answered");
+    const { ca } = await certificates();
+    await Deno.writeTextFile(file, ca.padEnd(4_194_304, "\n"));
+    equal(await detail({ caFiles: [file] }), "answered");
+    await Deno.writeTextFile(file, ca.padEnd(4_194_305, "\n"));
+    match(await detail({ caFiles: [file] }), /ca\.pem cannot be read/);
     match(await detail({}), /not trusted/);
     match(await detail({ caFiles: [join(folder, "none.pem")] }), /none\.pem cannot be read/);
     const proxyUrl = new Secret("socks5://127.0.0.1:1");

@@ -185,6 +185,15 @@ Deno.test("UnixHttp: fails for a body over the limit and on abort", async () => 
   using peer = server(always(reply("200", "x".repeat(5_000))));
   const long = await http.request({ ...get("/", peer.path), maxBytes: 1_000 });
   strictEqual(long.kind, "broken");
+  for (const [length, isTooLarge] of [[16_777_216, false], [16_777_217, true]] as const) {
+    using huge = server(async (connection) => {
+      await read(connection);
+      await write(connection, `HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n`);
+      connection.close();
+    });
+    const result = await http.request(get("/", huge.path));
+    strictEqual(result.kind === "broken" && /is larger than/.test(result.detail), isTooLarge);
+  }
   using unavailable = server(async (c) => void await read(c));
   const stop = new AbortController();
   const waiting = http.request(get("/", unavailable.path, 10_000), { signal: stop.signal });

@@ -217,6 +217,22 @@ for (const [tookMs, pauseMs] of [[8, 800], [40, 4_000], [1_000, 10_000]] as cons
   });
 }
 
+Deno.test("watchPaths: reports at most 1,000 changes of a scan, and files up to three levels below", async () => {
+  using stage = new Stage();
+  const third = stage.path("1", "2", "3");
+  Deno.mkdirSync(stage.path("1", "2", "deep"), { recursive: true });
+  stage.watch([stage.dir], LOCAL);
+  await stage.until(third, (i) => {
+    stage.write(third, "1".repeat(i + 1));
+    stage.write(stage.path("1", "2", "deep", "4"), "1".repeat(i + 1));
+  });
+  ok(!stage.reported.some((path) => path.endsWith("4")));
+  stage.reported.length = 0;
+  for (let i = 0; i < 1_001; i++) stage.write(stage.path(`f${i}`), "");
+  await stage.scan();
+  strictEqual(stage.reported.length, 1_000);
+});
+
 Deno.test("watchPaths: reports nothing after it was disposed", async () => {
   using stage = new Stage();
   const path = stage.path("f");
