@@ -80,7 +80,7 @@ export function mutantsOf(file: string, text: string): readonly Mutant[] {
       const last = node.arguments[node.arguments.length - 1] as ts.Expression;
       const before = node.arguments[node.arguments.length - 2];
       add("dropped-argument", before?.end ?? last.getStart(source), last.end, "");
-    } else if (ts.isExpressionStatement(node)) {
+    } else if (ts.isExpressionStatement(node) && !ts.isSatisfiesExpression(node.expression)) {
       // The `;` keeps the body of an `if` without braces. `super()` must be called.
       if (!node.getText(source).startsWith("super(")) replace("removed-statement", node, ";");
     }

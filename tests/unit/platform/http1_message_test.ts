@@ -93,6 +93,57 @@ Deno.test("MessageReader: reads several messages from one connection", async () 
   equal(await messages.head(), undefined);
 });
 
+Deno.test("MessageReader: recognizes a short head that is repeated", async () => {
+  const head = (length: number) => `HTTP/1.1 204 No Content\r\nX: ${"y".repeat(length)}\r\n\r\n`;
+  const isSame = async (length: number) => {
+    const size = head(length).length;
+    const messages = new MessageReader(sourceOf(bytesOf(head(length).repeat(3)), [size, 2 * size]));
+    const first = await messages.head();
+    return first !== undefined && first === await messages.head() &&
+      first === await messages.head();
+  };
+  equal(await isSame(3_000), true);
+  equal(await isSame(5_000), false, "it would take too much memory");
+  const repeated = head(9).repeat(3) + head(8);
+  for (let at = 1; at < repeated.length; at++) {
+    const messages = new MessageReader(sourceOf(bytesOf(repeated), [at, at + 20]));
+    for (const length of [9, 9, 9, 8]) {
+      equal((await messages.head())?.headers.get("x")?.length, length, `cut at ${at}`);
+    }
+    equal(await messages.head(), undefined);
+  }
+});
+
+Deno.test("MessageReader: has a small buffer again after a large message", async () => {
+  const sizes: number[] = [];
+  const large = `HTTP/1.1 204 No Content\r\nX: ${"y".repeat(50_000)}\r\n\r\n`;
+  const source = sourceOf(bytesOf(`${large}A`), [large.length]);
+  const messages = new MessageReader({
+    read: (into) => (sizes.push(into.length), source.read(into)),
+  });
+  await messages.head();
+  ok(Math.max(...sizes) > 4_096);
+  await messages.begin();
+  equal(sizes.at(-1), 4_096);
+  equal(sizes[0], 4_096);
+});
+
+Deno.test("MessageReader: reads into buffers of 4 to 64 KiB, and keeps what was read", async () => {
+  for (const length of [4_096, 300_000]) {
+    const body = "abcdefg".repeat(length / 7).padEnd(length, "z");
+    const head = `HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n`;
+    const sizes: number[] = [];
+    const source = sourceOf(bytesOf(head + body), [10, head.length + 100]);
+    const messages = new MessageReader({
+      read: (into) => (sizes.push(into.length), source.read(into)),
+    });
+    const framing = bodyFraming((await messages.head())!.headers, { unmarked: "none" });
+    equal(textOf(await messages.wholeBody(framing, length)), body);
+    deepEqual(sizes.slice(0, 2), [4_096, 4_086]);
+    ok(Math.max(...sizes) <= 65_536 && sizes.length <= 10, `${sizes}`);
+  }
+});
+
 Deno.test("MessageReader: joins repeated headers and ignores the case of names", async () => {
   const head = await reader("GET / HTTP/1.1\r\nA: 1\r\nhost:x\r\na:  2 \r\n\r\n").head();
   deepEqual([...head?.headers ?? []], [["a", "1, 2"], ["host", "x"]]);
@@ -108,6 +159,7 @@ Deno.test("MessageReader: rejects truncated, malformed and too long messages", a
     "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
     "\nHTTP/1.1 200 OK\r\n\r\n",
     `${head}no colon\r\n\r\n`,
+    `${head}colon\r\n\r\n`,
     `${head}A: 1\r\n folded\r\n\r\n`,
     `${head}A : 1\r\n\r\n`,
     `${head}A: \0\r\n\r\n`,
@@ -137,6 +189,10 @@ Deno.test("MessageReader: rejects truncated, malformed and too long messages", a
   await rejects(reader("x".repeat(11)).head({ maxBytes: 10 }), { reason: "incomplete" });
   await rejects(reader("x".repeat(12)).head({ maxBytes: 10 }), { reason: "too-long" });
   await rejects(reader("GET").head(), { reason: "incomplete" });
+  ok(await reader(SIZED).head({ maxFields: 2 }));
+  await rejects(reader(SIZED).head({ maxFields: 1 }), { reason: "too-long" });
+  const message = "failed to read an HTTP message: malformed";
+  await rejects(reader("\nHTTP/1.1 200 OK\r\n\r\n").head(), { reason: "malformed", message });
 });
 
 Deno.test("MessageReader: rejects a body over the limit", async () => {
@@ -144,6 +200,9 @@ Deno.test("MessageReader: rejects a body over the limit", async () => {
     const messages = reader(text);
     const framing = bodyFraming((await messages.head())!.headers, { unmarked: "until-close" });
     await rejects(messages.wholeBody(framing, 4), { reason: "too-large" });
+    const exactly = reader(text);
+    await exactly.head();
+    equal(textOf(await exactly.wholeBody(framing, 5)), "hello");
   }
 });
 
@@ -186,7 +245,7 @@ Deno.test("ClientConnection: can be used again only after a response with a leng
   equal(await keepsAlive("HTTP/1.1 200 OK"), false);
   const closing = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: x, Close";
   equal(await keepsAlive(closing), false);
-  equal(await keepsAlive("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content"), true);
+  equal(await keepsAlive("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content"), true);
   await rejects(keepsAlive("HTTP/1.1 099 Too Low"), { reason: "malformed" });
 });
 
@@ -195,6 +254,42 @@ Deno.test("MessageReader: reads a chunk size of at most 256 characters", async (
   const message = (extension: number) => `${head}5;${"x".repeat(extension)}\r\nhello\r\n0\r\n\r\n`;
   ok(await read(bytesOf(message(254))) !== "none");
   equal(await read(bytesOf(message(255))), "none");
+});
+
+Deno.test("ClientConnection: a response to HEAD, and one with status 204 or 304, has no body", async () => {
+  const framing = async (status: number, method = "GET") => {
+    const stream: ByteStream = {
+      ...sourceOf(bytesOf(`HTTP/1.1 ${status} X\r\nContent-Length: 9\r\n\r\n`)),
+      write: (bytes) => Promise.resolve(bytes.length),
+      close: () => {},
+    };
+    const response = await new ClientConnection(stream).send({ method, target: "/", headers: [] });
+    return response.framing.kind;
+  };
+  deepEqual(await Promise.all([200, 204, 304].map((status) => framing(status))), [
+    "length",
+    "none",
+    "none",
+  ]);
+  equal(await framing(200, "HEAD"), "none");
+});
+
+Deno.test("ClientConnection: keeps the process alive only during a request", async () => {
+  const calls: string[] = [];
+  const answer = "HTTP/1.1 204 No Content\r\n\r\n";
+  const connection = new ClientConnection({
+    ...sourceOf(bytesOf(answer.repeat(2)), [answer.length]),
+    write: (bytes) => (calls.push("write"), Promise.resolve(bytes.length)),
+    close: () => calls.push("close"),
+    ref: () => calls.push("ref"),
+    unref: () => calls.push("unref"),
+  });
+  const request = { method: "GET", target: "/", headers: [] };
+  await connection.send(request);
+  connection.idle(() => {});
+  await connection.send(request);
+  connection.close();
+  deepEqual(calls, ["ref", "write", "unref", "ref", "write", "close"]);
 });
 
 Deno.test("readText: reads up to a limit", async () => {
