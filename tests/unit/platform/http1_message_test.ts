@@ -274,6 +274,15 @@ Deno.test("ClientConnection: a response to HEAD, and one with status 204 or 304,
   equal(await framing(200, "HEAD"), "none");
 });
 
+Deno.test("ClientConnection: reports that the peer has closed an idle connection, or failed", async () => {
+  for (const outcome of [() => Promise.resolve(null), () => Promise.reject(new Error("reset"))]) {
+    const ended = Promise.withResolvers<void>();
+    const stream = { read: outcome, write: () => Promise.resolve(1), close: () => {} };
+    new ClientConnection(stream).idle(ended.resolve);
+    await ended.promise;
+  }
+});
+
 Deno.test("ClientConnection: keeps the process alive only during a request", async () => {
   const calls: string[] = [];
   const answer = "HTTP/1.1 204 No Content\r\n\r\n";
@@ -296,6 +305,8 @@ Deno.test("readText: reads up to a limit", async () => {
   const chunks = () => ReadableStream.from([bytesOf("ab"), bytesOf("cd")]);
   deepEqual(await readText(chunks(), 4), { text: "abcd", isCut: false });
   deepEqual(await readText(chunks(), 3), { text: "abc", isCut: true });
+  const bytes = ReadableStream.from([...bytesOf("aé")].map((byte) => Uint8Array.of(byte)));
+  deepEqual(await readText(bytes, 4), { text: "aé", isCut: false });
 });
 
 Deno.test("writeHead: writes what MessageReader reads, and rejects line breaks", async () => {

@@ -1,8 +1,9 @@
 import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
 import { join } from "node:path";
 import { AgentError } from "../../../lib/model/mod.ts";
-import { acceptAll } from "../../../lib/platform/listeners.ts";
+import { acceptAll, listensOn } from "../../../lib/platform/listeners.ts";
 import { listenTcp, listenUnix, systemClock } from "../../../lib/platform/mod.ts";
+import { FakeClock } from "../../fakes/clock.ts";
 
 const hello = () => new Response("hello");
 
@@ -36,29 +37,100 @@ Deno.test("listenTcp: serves, reports its actual port, and stops when disposed",
   await rejects(fetch(url));
 });
 
-Deno.test("listenUnix: the socket has its group and its mode before it gets its path", async () => {
-  await inFolder(async (folder) => {
+/** Replaces functions of the runtime while `run` runs. */
+async function replacing(functions: Partial<typeof Deno>, run: () => Promise<void>): Promise<void> {
+  const before = { ...Deno };
+  Object.assign(Deno, functions);
+  try {
+    await run();
+  } finally {
+    const own = Object.keys(functions) as (keyof typeof Deno)[];
+    Object.assign(Deno, Object.fromEntries(own.map((name) => [name, before[name]])));
+  }
+}
+
+const soon = () => new Promise((resolve) => setTimeout(resolve, 1));
+
+Deno.test("listenUnix: the socket has its group and its mode before it gets its path", () =>
+  inFolder(async (folder) => {
     const calls: string[] = [];
-    const { chown, chmod, rename } = Deno;
+    const { makeTempDir, rename } = Deno;
     const slow = (name: string) => async () => {
       calls.push(name);
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      await soon();
       calls.push(`${name} ended`);
     };
-    Deno.chown = slow("chown");
-    Deno.chmod = slow("chmod");
-    Deno.rename = async (from, to) => {
-      calls.push("rename");
-      await rename(from, to);
-    };
-    try {
+    await replacing({
+      async makeTempDir(options) {
+        calls.push(`in ${options?.dir === folder}, ${options?.prefix}`);
+        return await makeTempDir(options);
+      },
+      chown: slow("chown"),
+      chmod: slow("chmod"),
+      async rename(from, to) {
+        calls.push("rename");
+        await rename(from, to);
+      },
+    }, async () => {
       await using _ = await listenUnix(join(folder, "s"), hello, { gid: 7 });
-    } finally {
-      Object.assign(Deno, { chown, chmod, rename });
-    }
-    deepEqual(calls, ["chown", "chown ended", "chmod", "chmod ended", "rename"]);
-  });
-});
+    });
+    deepEqual(calls, ["in true, .", "chown", "chown ended", "chmod", "chmod ended", "rename"]);
+  }));
+
+Deno.test("listenUnix: leaves nothing after a failure", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "s");
+    const { listen, remove } = Deno;
+    const listeners: Deno.Listener[] = [];
+    const failing = {
+      listen: (options: Deno.UnixListenOptions & { transport: "unix" }) => {
+        const listener = listen(options);
+        listeners.push(listener);
+        return listener;
+      },
+      rename: () => Promise.reject(new Error("odd")),
+      async remove(path: string, options: Deno.RemoveOptions) {
+        await soon();
+        await remove(path, options);
+      },
+    } as unknown as Partial<typeof Deno>;
+    await replacing(failing, async () => {
+      await rejects(listenUnix(path, hello), { message: `failed to listen on ${path}: odd` });
+      deepEqual(await namesIn(folder), []);
+    });
+    await rejects(listeners[0]!.accept(), "the listener is closed");
+    const denied = () => Promise.reject(new Deno.errors.PermissionDenied());
+    await replacing({ chown: denied }, async () => {
+      await rejects(listenUnix(path, hello, { gid: 7 }), /the process is not a member; add it/);
+    });
+    const odd = () => Promise.reject(new Error("odd"));
+    await replacing({ chown: odd }, async () => {
+      await rejects(listenUnix(path, hello, { gid: 7 }), { message: /: odd$/ });
+    });
+  }));
+
+Deno.test("listenUnix: a file that cannot be removed, or is gone, does not fail", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "s");
+    await replacing({ remove: () => Promise.reject(new Error("odd")) }, async () => {
+      await using _ = await listenUnix(path, hello);
+    });
+    await Deno.remove(path);
+    await using _ = await listenUnix(path, hello);
+    await Deno.remove(path);
+  }));
+
+Deno.test("listenUnix: reports why a socket cannot be examined", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "s");
+    await using _ = await listenUnix(path, hello);
+    const odd = () => Promise.reject(new Error("odd"));
+    await replacing({ connect: odd as unknown as typeof Deno.connect }, async () => {
+      await rejects(listenUnix(path, hello), { message: `failed to listen on ${path}: odd` });
+      equal(await listensOn(path), false);
+    });
+    equal(await listensOn(path), true);
+  }));
 
 Deno.test("listenTcp: a port in use is an io error with address and remedy", async () => {
   await using first = listenTcp({ hostname: "127.0.0.1", port: 0 }, hello);
@@ -97,6 +169,22 @@ Deno.test("acceptAll: counts the failures since the last connection", async () =
     failed: (_, failures) => counts.push(failures),
   });
   deepEqual(counts, [0, 1, 0]);
+});
+
+Deno.test("acceptAll: pauses after a failure until it is stopped", async () => {
+  const stop = new AbortController();
+  const clock = new FakeClock();
+  let tries = 0;
+  const accept = () => Promise.reject(new Error(`${++tries}`));
+  const accepting = acceptAll({ accept }, () => {}, { signal: stop.signal, clock });
+  await clock.waiting();
+  await clock.advance(99);
+  equal(tries, 1);
+  await clock.advance(1);
+  equal(tries, 2);
+  stop.abort();
+  await accepting;
+  equal(clock.sleeping, 0);
 });
 
 Deno.test("listenTcp: writes an IPv6 address with brackets", () => {
