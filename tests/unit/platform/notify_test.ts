@@ -1,4 +1,4 @@
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { createNotifier, watchdogIntervalMs } from "../../../lib/platform/notify.ts";
 
 /** Simulates the service manager with a real datagram socket. */
@@ -63,6 +63,29 @@ Deno.test("createNotifier: leaves no socket file in the runtime directory", asyn
     await next();
     const entries = await Array.fromAsync(Deno.readDir(folder));
     deepEqual(entries.map((entry) => entry.name), ["notify"]);
+  });
+});
+
+Deno.test("createNotifier: closes its socket when it is disposed, and sends nothing afterwards", async () => {
+  await withSupervisor(async ({ path }) => {
+    const { listenDatagram } = Deno;
+    const sockets: Deno.DatagramConn[] = [];
+    Deno.listenDatagram = ((options: Deno.UnixListenOptions & { transport: "unixpacket" }) => {
+      const socket = listenDatagram(options);
+      sockets.push(socket);
+      return socket;
+    }) as typeof Deno.listenDatagram;
+    try {
+      const notifier = createNotifier({ NOTIFY_SOCKET: path });
+      await notifier.ready();
+      notifier[Symbol.dispose]();
+      notifier[Symbol.dispose]();
+      await notifier.watchdog();
+    } finally {
+      Object.assign(Deno, { listenDatagram });
+    }
+    equal(sockets.length, 1);
+    await rejects(sockets[0]!.receive());
   });
 });
 
