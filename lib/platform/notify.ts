@@ -96,7 +96,7 @@ function openSender(directory: string | undefined): Deno.DatagramConn {
     Deno.removeSync(path);
     return socket;
   } finally {
-    if (directory === undefined) Deno.removeSync(folder, { recursive: true });
+    if (directory === undefined) Deno.removeSync(folder);
   }
 }
 

@@ -59,7 +59,11 @@ Deno.test("createNotifier: reloading sends a monotonic time that is not in the p
 Deno.test("createNotifier: leaves no socket file in the runtime directory", async () => {
   await withSupervisor(async ({ folder, path, next }) => {
     using notifier = createNotifier({ NOTIFY_SOCKET: path, RUNTIME_DIRECTORY: folder });
-    await notifier.ready();
+    const { makeTempDirSync } = Deno;
+    Deno.makeTempDirSync = () => {
+      throw new Error("not called");
+    };
+    await notifier.ready().finally(() => Object.assign(Deno, { makeTempDirSync }));
     await next();
     const entries = await Array.fromAsync(Deno.readDir(folder));
     deepEqual(entries.map((entry) => entry.name), ["notify"]);
