@@ -87,6 +87,13 @@ Deno.test("serveByteProxy: copies bytes in both directions, half-closes, and pas
     const bytes = Uint8Array.from({ length: 1_000_003 }, (_, i) => (i * 31) % 251);
     deepEqual(await exchange(path, bytes), Uint8Array.from([...bytes, ...BYE]));
     deepEqual(seen, { client: bytes.length, server: bytes.length + 3, ended: 1, closed: 1 });
+    const { openConnections: _, ...counts } = proxy.counts();
+    deepEqual(counts, {
+      connections: 1,
+      refusedConnections: 0,
+      bytesToRuntime: bytes.length,
+      bytesToClients: bytes.length + 3,
+    });
     ok(largest <= 65_536, "the memory of a connection is bounded");
   });
 });
@@ -94,7 +101,7 @@ Deno.test("serveByteProxy: copies bytes in both directions, half-closes, and pas
 Deno.test("serveByteProxy: serves many concurrent connections", async () => {
   await stage(async (dir, upstream) => {
     const path = join(dir, "cri-proxy");
-    await using _tap = await serveByteProxy({ path, upstream, reader: () => UNAVAILABLE });
+    await using _proxy = await serveByteProxy({ path, upstream, reader: () => UNAVAILABLE });
     const answers = await Promise.all(
       Array.from({ length: 50 }, (_, i) => exchange(path, new Uint8Array(10_000).fill(i))),
     );
@@ -131,7 +138,7 @@ Deno.test("serveByteProxy: closes connections over the limit, and recovers when 
 Deno.test("serveByteProxy: closes the client's connection when the upstream is unreachable", async () => {
   await stage(async (dir, upstream) => {
     const path = join(dir, "cri-proxy");
-    await using _tap = await serveByteProxy({
+    await using proxy = await serveByteProxy({
       path,
       upstream: join(dir, "missing"),
       reader: () => UNAVAILABLE,
@@ -139,6 +146,7 @@ Deno.test("serveByteProxy: closes the client's connection when the upstream is u
     const connection = await Deno.connect({ transport: "unix", path });
     equal(await connection.read(new Uint8Array(1)), null);
     connection.close();
+    equal(proxy.counts().refusedConnections, 1);
     await Deno.symlink(upstream, join(dir, "missing"));
     deepEqual(await exchange(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]), "it recovers");
   });
@@ -194,7 +202,7 @@ Deno.test("serveByteProxy: replaces the socket of a killed process, but not of a
     const stale = Deno.listen({ transport: "unix", path: join(dir, "stale") });
     await Deno.rename(join(dir, "stale"), path); // so that closing it leaves the socket behind
     stale.close();
-    await using _tap = await serveByteProxy({ path, upstream, reader: () => UNAVAILABLE });
+    await using _proxy = await serveByteProxy({ path, upstream, reader: () => UNAVAILABLE });
     await rejects(
       serveByteProxy({ path, upstream, reader: () => UNAVAILABLE }),
       /another process listens on it/,
