@@ -200,7 +200,7 @@ export class HttpServer implements AsyncDisposable {
   readonly #clients = new Map<Client, Promise<void>>();
   readonly #large = new Set<Client>();
   readonly #stopping = new AbortController();
-  #waitingForLarge: (() => void)[] = [];
+  readonly #waitingForLarge = new Set<AbortController>();
   #checking = false;
   readonly #accepting: Promise<void>;
 
@@ -381,7 +381,11 @@ export class HttpServer implements AsyncDisposable {
       await this.#write(client, head);
       for await (const chunk of chunks) await this.#write(client, chunk);
     } finally {
-      if (this.#large.delete(client)) this.#waitingForLarge.shift()?.();
+      const [first] = this.#waitingForLarge;
+      if (this.#large.delete(client) && first !== undefined) {
+        this.#waitingForLarge.delete(first);
+        first.abort();
+      }
     }
     return isReusable;
   }
@@ -394,8 +398,9 @@ export class HttpServer implements AsyncDisposable {
       if (client.closed || nowMs >= client.deadlineMs) return false;
       this.#evict([...this.#large].filter((other) => isStalled(other, nowMs)));
       const freed = new AbortController();
-      this.#waitingForLarge.push(() => freed.abort());
-      await this.#clock.sleep(EVICTABLE_AFTER_MS, { signal: freed.signal }).catch(() => {});
+      this.#waitingForLarge.add(freed);
+      await this.#clock.sleep(EVICTABLE_AFTER_MS, freed).catch(() => {});
+      this.#waitingForLarge.delete(freed);
     }
     this.#large.add(client);
     return true;

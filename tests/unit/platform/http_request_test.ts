@@ -53,6 +53,14 @@ Deno.test("readRequest: reads requests one after another, in pieces of any size"
   }
 });
 
+Deno.test("readRequest: ignores the body of a GET, and limits the length of a target", async () => {
+  const withBody = `GET / HTTP/1.1\r\n${HOST}Content-Length: 3\r\n\r\nabc`;
+  equal((await readRequest(readerOf(withBody)))?.request.body, null);
+  const target = (length: number) => `GET /${"x".repeat(length - 1)} HTTP/1.1\r\n${HOST}\r\n`;
+  equal(await statusOf(target(8_192)), "read");
+  equal(await statusOf(target(8_193)), 414);
+});
+
 Deno.test("readRequest: rejects requests that could be used for request smuggling", async () => {
   const chunked = "Transfer-Encoding: chunked\r\n";
   const heads: readonly (readonly [string, number])[] = [

@@ -47,9 +47,8 @@ async function onServer(
         // Closed by the test.
       }
     }
-    const closed = server[Symbol.asyncDispose]();
-    await clock.advance(2_000);
-    await closed;
+    await msUntil(clock, server[Symbol.asyncDispose]());
+    equal(clock.sleeping, 0);
   }
 }
 
@@ -336,7 +335,6 @@ Deno.test("HttpServer: responds with 503 when no other large response ends in ti
       await clock.advance(400);
     }
     match(await receive(next, "\r\n\r\n"), /^HTTP\/1\.1 503 /);
-    for (const stream of streams) stream.close();
   });
 });
 
@@ -428,7 +426,8 @@ Deno.test("HttpServer: while every connection is being served, another gets 503"
     for (const connection of busy) await send(connection, GET);
     while (running < 2) await new Promise((resolve) => setTimeout(resolve, 0));
     await clock.advance(2_000);
-    match(await receive(await connect()), /^HTTP\/1\.1 503 [^]*retry-after: 1\r\n/);
+    const refused = await receive(await connect());
+    match(refused, /^HTTP\/1\.1 503 [^]*retry-after: 1\r\n[^]*connection: close\r\n/);
     release.resolve();
     for (const connection of busy) match(await receive(connection, "late"), /late$/);
     const next = await connect();
@@ -460,20 +459,92 @@ Deno.test("HttpServer: closes a connection that arrives while it stops", async (
   equal(await connection.read(new Uint8Array(1)).catch(() => null), null);
 });
 
+Deno.test("HttpServer: serves 64 connections, each for at most a minute", async () => {
+  const never = new Promise<Response>(() => {});
+  let running = 0;
+  await onServer(() => (running++, never), async ({ clock, connect }) => {
+    for (let i = 0; i < 64; i++) await send(await connect(), GET);
+    while (running < 64) await pass();
+    match(await receive(await connect()), /^HTTP\/1\.1 503 /);
+    const [first] = [await connect(), await clock.advance(59_000)];
+    match(await receive(first), /^HTTP\/1\.1 503 /);
+    await clock.advance(2_000);
+    const next = await connect();
+    await send(next, GET);
+    while (running < 65) await pass();
+  });
+});
+
+Deno.test("HttpServer: closes a connection whose request is not finished when it stops", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const clock = new FakeClock();
+  const started = Promise.withResolvers<void>();
+  const server = new HttpServer(listener, () => {
+    started.resolve();
+    return new Promise(() => {});
+  }, { clock });
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+  await send(connection, GET);
+  await started.promise;
+  const ms = await msUntil(clock, server[Symbol.asyncDispose]());
+  ok(ms >= 1_500, `${ms} ms`);
+  equal(await connection.read(new Uint8Array(1)).catch(() => null), null);
+});
+
+Deno.test("HttpServer: cuts off a response after 20 s although it makes progress", async () => {
+  let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
+  const endless = () => {
+    const body = new ReadableStream<Uint8Array>({ start: (started) => void (stream = started) });
+    return new Response(body, { headers: { "content-length": "1000000" } });
+  };
+  await onServer(endless, async ({ clock, connect }) => {
+    const connection = await connect();
+    await send(connection, GET);
+    await receive(connection, "\r\n\r\n");
+    let ms = 0;
+    for (; ms < 30_000; ms += 400) {
+      stream?.enqueue(Uint8Array.of(1));
+      if (await connection.read(new Uint8Array(9)).catch(() => null) === null) break;
+      await clock.advance(400);
+    }
+    ok(ms >= 20_000 && ms <= 21_200, `${ms} ms`);
+  });
+});
+
+Deno.test("HttpServer: a large response takes the place of one that makes no progress", {
+  ignore: /^2\.[0-8]\./.test(Deno.version.deno), // closing does not cancel a write there
+}, () =>
+  onServer(huge, async ({ clock, connect }) => {
+    for (let i = 0; i < 8; i++) {
+      const slow = await connect();
+      await send(slow, GET);
+      await receive(slow, "\r\n\r\n");
+    }
+    const next = await connect();
+    await send(next, GET);
+    await clock.waiting(2);
+    await clock.advance(500);
+    match(await receive(next, "\r\n\r\n"), /^HTTP\/1\.1 200 /);
+  }));
+
 Deno.test("HttpServer: survives failures of accept, and reports the first of them", async () => {
-  let failures = 0;
+  let calls = 0;
   const failing = (listener: Deno.TcpListener) =>
     Object.assign(Object.create(listener), {
       accept: () =>
-        failures++ < 3
-          ? Promise.reject(Object.assign(new Error("x"), { code: "EMFILE" }))
-          : listener.accept(),
+        ++calls === 1 || calls > 4
+          ? listener.accept()
+          : Promise.reject(Object.assign(new Error("x"), { code: "EMFILE" })),
       close: () => listener.close(),
     }) as Deno.TcpListener;
   await onServer(
     hello,
     async ({ clock, connect, warnings }) => {
-      while (failures < 4) await clock.advance(100);
+      const idle = await connect();
+      while (warnings.length === 0) await pass();
+      equal(calls, 2);
+      ok(await isClosed(idle), "it frees a descriptor");
+      while (calls < 5) await clock.advance(100);
       const connection = await connect();
       await send(connection, GET);
       match(await receive(connection, "hello"), /hello$/);
