@@ -253,7 +253,8 @@ export class HttpServer implements AsyncDisposable {
     const isFull = open.length >= this.#maxConnections;
     const hasShare = address !== undefined && own.length >= Math.ceil(this.#maxConnections / 2);
     if ((hasShare && !this.#evict(own)) || (!hasShare && isFull && !this.#evict(open))) {
-      void Promise.allSettled([connection.write(busyResponse())]).then(() => tryClose(connection));
+      const close = () => tryClose(connection);
+      connection.write(busyResponse()).then(close, close);
       return;
     }
     if ("setNoDelay" in connection) connection.setNoDelay(true);

@@ -49,7 +49,7 @@ async function replacing(functions: Partial<typeof Deno>, run: () => Promise<voi
   }
 }
 
-const soon = () => new Promise((resolve) => setTimeout(resolve, 1));
+const shortly = () => new Promise((resolve) => setTimeout(resolve, 1));
 
 Deno.test("listenUnix: the socket has its group and its mode before it gets its path", () =>
   inFolder(async (folder) => {
@@ -57,7 +57,7 @@ Deno.test("listenUnix: the socket has its group and its mode before it gets its 
     const { makeTempDir, rename } = Deno;
     const slow = (name: string) => async () => {
       calls.push(name);
-      await soon();
+      await shortly();
       calls.push(`${name} ended`);
     };
     await replacing({
@@ -88,14 +88,14 @@ Deno.test("listenUnix: leaves nothing after a failure", () =>
         listeners.push(listener);
         return listener;
       },
-      rename: () => Promise.reject(new Error("odd")),
+      rename: () => Promise.reject(new Error("unusual")),
       async remove(path: string, options: Deno.RemoveOptions) {
-        await soon();
+        await shortly();
         await remove(path, options);
       },
     } as unknown as Partial<typeof Deno>;
     await replacing(failing, async () => {
-      await rejects(listenUnix(path, hello), { message: `failed to listen on ${path}: odd` });
+      await rejects(listenUnix(path, hello), { message: `failed to listen on ${path}: unusual` });
       deepEqual(await namesIn(folder), []);
     });
     await rejects(listeners[0]!.accept(), "the listener is closed");
@@ -103,16 +103,16 @@ Deno.test("listenUnix: leaves nothing after a failure", () =>
     await replacing({ chown: denied }, async () => {
       await rejects(listenUnix(path, hello, { gid: 7 }), /the process is not a member; add it/);
     });
-    const odd = () => Promise.reject(new Error("odd"));
-    await replacing({ chown: odd }, async () => {
-      await rejects(listenUnix(path, hello, { gid: 7 }), { message: /: odd$/ });
+    const unusual = () => Promise.reject(new Error("unusual"));
+    await replacing({ chown: unusual }, async () => {
+      await rejects(listenUnix(path, hello, { gid: 7 }), { message: /: unusual$/ });
     });
   }));
 
 Deno.test("listenUnix: a file that cannot be removed, or is gone, does not fail", () =>
   inFolder(async (folder) => {
     const path = join(folder, "s");
-    await replacing({ remove: () => Promise.reject(new Error("odd")) }, async () => {
+    await replacing({ remove: () => Promise.reject(new Error("unusual")) }, async () => {
       await using _ = await listenUnix(path, hello);
     });
     await Deno.remove(path);
@@ -124,9 +124,9 @@ Deno.test("listenUnix: reports why a socket cannot be examined", () =>
   inFolder(async (folder) => {
     const path = join(folder, "s");
     await using _ = await listenUnix(path, hello);
-    const odd = () => Promise.reject(new Error("odd"));
-    await replacing({ connect: odd as unknown as typeof Deno.connect }, async () => {
-      await rejects(listenUnix(path, hello), { message: `failed to listen on ${path}: odd` });
+    const unusual = () => Promise.reject(new Error("unusual"));
+    await replacing({ connect: unusual as unknown as typeof Deno.connect }, async () => {
+      await rejects(listenUnix(path, hello), { message: `failed to listen on ${path}: unusual` });
       equal(await listensOn(path), false);
     });
     equal(await listensOn(path), true);

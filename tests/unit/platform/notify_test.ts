@@ -60,9 +60,10 @@ Deno.test("createNotifier: leaves no socket file in the runtime directory", asyn
   await withSupervisor(async ({ folder, path, next }) => {
     using notifier = createNotifier({ NOTIFY_SOCKET: path, RUNTIME_DIRECTORY: folder });
     const { makeTempDirSync } = Deno;
-    Deno.makeTempDirSync = () => {
+    const notCalled = () => {
       throw new Error("not called");
     };
+    Object.assign(Deno, { makeTempDirSync: notCalled });
     await notifier.ready().finally(() => Object.assign(Deno, { makeTempDirSync }));
     await next();
     const entries = await Array.fromAsync(Deno.readDir(folder));

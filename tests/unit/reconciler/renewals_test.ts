@@ -11,7 +11,7 @@ import { selectFirst } from "../../fakes/selector.ts";
 
 const IMAGE = parseImageReference("registry.example/team/app:1");
 
-/** Renewals whose requests are answered when the test says so, without a credential. */
+/** Renewals whose requests the test answers, without a credential. */
 function stage() {
   const clock = new FakeClock();
   const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
