@@ -191,6 +191,7 @@ Deno.test("HttpServer: responds to malformed requests with 400 and closes the co
     const wrong = [
       "GET /\r\n\r\n",
       "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+      "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1;x=y\r\na\r\n0\r\n\r\n",
     ];
     for (const text of wrong) {
       const connection = await connect();
