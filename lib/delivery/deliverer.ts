@@ -126,7 +126,7 @@ export class Deliverer {
     }
     if (rewritten.kind !== "changed") return rewritten;
     const { uid, gid } = stat;
-    await files.writeAtomic(path, rewritten.text, { mode: FILE_MODE, uid, gid });
+    await files.writeAtomic(path, rewritten.text, { mode: FILE_MODE, owner: { uid, gid } });
     return { kind: "written" };
   }
 }

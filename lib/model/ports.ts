@@ -70,12 +70,12 @@ export interface FileSystem {
   list(path: string): Promise<readonly string[]>;
   /**
    * Replaces a file atomically: temporary file in the same folder, fsync, rename. The file never has
-   * more permissions than `mode`; it is owned by `uid` and `gid` if given.
+   * more permissions than `mode`.
    */
   writeAtomic(
     path: string,
     text: string,
-    options: { readonly mode: number; readonly uid?: number; readonly gid?: number },
+    options: { readonly mode: number; readonly owner?: Pick<FileStat, "uid" | "gid"> },
   ): Promise<void>;
   /**
    * Calls back shortly after anything below one of the paths may have changed, including when a path

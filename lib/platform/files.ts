@@ -7,8 +7,6 @@ import { systemClock } from "./host.ts";
 import { stampOf, watchPaths } from "./watch.ts";
 
 const MAX_BYTES = 4 * 1024 * 1024;
-/** Value of `chown(2)` for an unchanged owner or group. */
-const KEEP = 2 ** 32 - 1;
 const UUID_TMP = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
 
 /** Without the system's text: it contains the random name of a temporary file. */
@@ -92,7 +90,7 @@ async function list(path: string): Promise<readonly string[]> {
 async function writeAtomic(
   path: string,
   text: string,
-  { mode, uid, gid }: { readonly mode: number; readonly uid?: number; readonly gid?: number },
+  { mode, owner }: { readonly mode: number; readonly owner?: Pick<FileStat, "uid" | "gid"> },
 ): Promise<void> {
   const before = await stat(path, { noFollow: true });
   if (before !== undefined && before.kind !== "file") {
@@ -101,7 +99,7 @@ async function writeAtomic(
   try {
     await replaceFile(path, mode, async (file) => {
       await writeAll(file, new TextEncoder().encode(text));
-      if (uid !== undefined || gid !== undefined) await file.chown(uid ?? KEEP, gid ?? KEEP);
+      if (owner !== undefined) await file.chown(owner.uid, owner.gid);
     });
   } catch (error) {
     throw failed("write", path, error);

@@ -13,7 +13,7 @@ interface Entry {
 export interface Write {
   readonly path: string;
   readonly text: string;
-  readonly options: { readonly mode: number; readonly uid?: number; readonly gid?: number };
+  readonly options: { readonly mode: number; readonly owner?: Pick<FileStat, "uid" | "gid"> };
 }
 
 /** A file system in memory that can fail for individual paths. */

@@ -92,7 +92,10 @@ Deno.test("Deliverer: makes no PUT and no write without a change", async () => {
   const outcome = await deliverer.deliver(order());
   deepStrictEqual(outcome, { kind: "unchanged", file: { kind: "unchanged" } });
   strictEqual(nydusd.calls.filter((call) => call.startsWith("put")).length, 1);
-  deepStrictEqual(files.writes.map(({ options }) => options), [{ mode: 0o600, uid: 7, gid: 8 }]);
+  deepStrictEqual(files.writes.map(({ options }) => options), [{
+    mode: 0o600,
+    owner: { uid: 7, gid: 8 },
+  }]);
 });
 
 Deno.test("Deliverer: rejects a 204 when the value read back differs", async () => {

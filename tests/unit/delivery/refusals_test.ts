@@ -51,7 +51,7 @@ Deno.test("Deliverer: writes a registry token only to the file", async () => {
   deepEqual([outcome.kind, outcome.file.kind], ["file-only", "written"]);
   deepEqual(nydusd.calls, []);
   deepEqual(JSON.parse(files.text(PATH) ?? "").device.backend.config, { registry_token: "t0" });
-  deepEqual(files.writes[0]?.options, { mode: 0o600, uid: 7, gid: 8 });
+  deepEqual(files.writes[0]?.options, { mode: 0o600, owner: { uid: 7, gid: 8 } });
 });
 
 Deno.test("Deliverer: returns file-only when the API answers 404", async () => {

@@ -26,6 +26,9 @@ Deno.test("readText: distinguishes missing from unreadable files, and quotes no 
   await rejects(systemFiles.readText(at("long"), { maxBytes: 10 }), (error: Error) => {
     return error.message.includes("larger than 10") && !error.message.includes("secret");
   });
+  const umlauts = `x${"ä".repeat(100_000)}`; // one of them is in two reads
+  Deno.writeTextFileSync(at("umlauts"), umlauts);
+  strictEqual(await systemFiles.readText(at("umlauts")), umlauts);
   for (const [bytes, isRead] of [[4_194_304, true], [4_194_305, false]] as const) {
     Deno.writeTextFileSync(at("large"), "");
     Deno.truncateSync(at("large"), bytes);
@@ -50,6 +53,22 @@ Deno.test("writeAtomic: replaces a file, sets its mode, and leaves no temporary 
   deepStrictEqual([...Deno.readDirSync(dir.path)].map(({ name }) => name), ["f"]);
 });
 
+Deno.test("stat, list: follow links, take a missing path for absent, and report other errors", async () => {
+  using dir = folder();
+  const at = (name: string) => join(dir.path, name);
+  Deno.writeTextFileSync(at("file"), "");
+  Deno.symlinkSync(at("file"), at("link"));
+  Deno.symlinkSync(at("loop"), at("loop"));
+  strictEqual((await systemFiles.stat(at("link")))?.kind, "file");
+  strictEqual((await systemFiles.stat(at("link"), { noFollow: true }))?.kind, "symlink");
+  for (const path of [at("none"), at("file/below")]) {
+    strictEqual(await systemFiles.stat(path), undefined);
+    deepStrictEqual(await systemFiles.list(path), []);
+  }
+  await rejects(systemFiles.stat(at("loop")), { code: "io" });
+  await rejects(systemFiles.list(at("loop")), { code: "io" });
+});
+
 Deno.test("removeTemporaryFiles: removes the agent's files, follows no links, keeps other files", async () => {
   using dir = folder();
   const left = (of: string) => `.${of}.${crypto.randomUUID()}.tmp`;
@@ -72,6 +91,42 @@ Deno.test("removeTemporaryFiles: removes the agent's files, follows no links, ke
   for (const path of ours) await rejects(Deno.lstat(path), Deno.errors.NotFound);
   for (const path of [...others, outsider]) ok(Deno.lstatSync(path).isFile, path);
   strictEqual(await removeTemporaryFiles(join(dir.path, "none"), "f", 0), 0);
+  await rejects(removeTemporaryFiles(outsider, "f", 0), { code: "io" });
+});
+
+Deno.test("writeAtomic: the file gets its mode, and a failure leaves nothing", async () => {
+  using dir = folder();
+  const path = join(dir.path, "f");
+  await systemFiles.writeAtomic(path, "x", { mode: 0o644 });
+  strictEqual((Deno.statSync(path).mode ?? 0) & 0o777, 0o644);
+  const { rename, remove } = Deno;
+  const failing = {
+    rename: () => Promise.reject(new Error("unusual")),
+    async remove(path: string) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      await remove(path);
+    },
+  };
+  Object.assign(Deno, failing);
+  try {
+    await rejects(systemFiles.writeAtomic(path, "y", { mode: 0o600 }), { code: "io" });
+  } finally {
+    Object.assign(Deno, { rename, remove });
+  }
+  deepStrictEqual([...Deno.readDirSync(dir.path)].map(({ name }) => name), ["f"]);
+  strictEqual(Deno.readTextFileSync(path), "x");
+});
+
+Deno.test({
+  name: "writeAtomic: the file gets its owner",
+  ignore: Deno.uid() !== 0,
+  async fn() {
+    using dir = folder();
+    const path = join(dir.path, "f");
+    await systemFiles.writeAtomic(path, "x", { mode: 0o600, owner: { uid: 12, gid: 13 } });
+    const { uid, gid, mode } = Deno.statSync(path);
+    deepStrictEqual([uid, gid, (mode ?? 0) & 0o777], [12, 13, 0o600]);
+  },
 });
 
 Deno.test("writeAtomic: does not change the target of a symbolic link that replaces the temporary file", async () => {
