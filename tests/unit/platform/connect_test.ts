@@ -4,6 +4,7 @@ import {
   connectTcp,
   environmentProxy,
   ForbiddenAddressError,
+  literalAddress,
   portOf,
 } from "../../../lib/platform/connect.ts";
 import { type RegistryHttpRequest, Secret } from "../../../lib/model/mod.ts";
@@ -79,6 +80,23 @@ Deno.test("connectTcp: connects once although several addresses respond", async 
   (await connectTcp("name", there.port, signal, { resolve })).close();
   await new Promise((done) => setTimeout(done, 300)); // the head start of the first address
   equal(there.from.length, 1);
+});
+
+Deno.test("connectTcp: an abort closes the connection, also later", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const stop = new AbortController();
+  const connection = await connectTcp("127.0.0.1", listener.addr.port, stop.signal);
+  const accepted = await listener.accept();
+  stop.abort();
+  equal(await accepted.read(new Uint8Array(1)), null);
+  await rejects(connection.read(new Uint8Array(1)));
+  accepted.close();
+  listener.close();
+});
+
+Deno.test("literalAddress: returns an address without brackets, but no name", () => {
+  const hosts = ["[::1]", "127.0.0.1", "127.0.0.1.example", "a"];
+  deepEqual(hosts.map(literalAddress), ["::1", "127.0.0.1", undefined, undefined]);
 });
 
 Deno.test("portOf: returns the port of a URL or of its protocol", () => {
