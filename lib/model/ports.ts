@@ -70,7 +70,7 @@ export interface FileSystem {
   list(path: string): Promise<readonly string[]>;
   /**
    * Replaces a file atomically: temporary file in the same folder, fsync, rename. The file never has
-   * more permissions than `mode`.
+   * more permissions than `mode`. Without an owner it belongs to the process.
    */
   writeAtomic(
     path: string,
