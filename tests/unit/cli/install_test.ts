@@ -11,6 +11,7 @@ import { runProgram } from "../../../lib/cli/mod.ts";
 import { AgentError } from "../../../lib/model/mod.ts";
 import { FakeHost } from "../../fakes/host.ts";
 import { exited, FakeProcessRunner } from "../../fakes/process.ts";
+import { testInOwnProcess } from "../../fakes/own_process.ts";
 
 const PROGRAM_BYTES = "#!/bin/sh\nexit 0\n";
 
@@ -183,14 +184,11 @@ Deno.test("install --dry-run: only prints the steps", async () => {
   for (const line of lines) match(line, /^would /);
 });
 
-Deno.test("install: creates folders that every user can enter, with any umask", async () => {
+const UMASK_NAME = "install: creates folders that every user can enter, with any umask";
+testInOwnProcess(import.meta.url, UMASK_NAME, async () => {
   await using machine = await Machine.make();
-  const before = Deno.umask(0o077);
-  try {
-    await machine.install();
-  } finally {
-    Deno.umask(before);
-  }
+  Deno.umask(0o077);
+  await machine.install();
   for (const path of ["/etc", "/usr/local/share/man", BINARY]) {
     equal(await machine.mode(path), 0o755, path);
   }

@@ -8,6 +8,7 @@ import {
   portOf,
 } from "../../../lib/platform/connect.ts";
 import { type RegistryHttpRequest, Secret } from "../../../lib/model/mod.ts";
+import { testInOwnProcess } from "../../fakes/own_process.ts";
 
 const { signal } = new AbortController();
 const refuseMetadata = true;
@@ -144,9 +145,9 @@ Deno.test("RegistryHttp: refuses metadata services, through a proxy and without 
   equal(there.from.length, 0);
 });
 
-Deno.test("RegistryHttp: uses the proxy of the environment except for hosts in NO_PROXY", async () => {
+const PROXY_NAME = "RegistryHttp: uses the proxy of the environment except for hosts in NO_PROXY";
+testInOwnProcess(import.meta.url, PROXY_NAME, async () => {
   const names = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
-  const before = names.map((name) => [name, Deno.env.get(name)] as const);
   for (const name of names) Deno.env.delete(name);
   const proxied: string[] = [];
   await using proxy = Deno.serve(
@@ -167,25 +168,18 @@ Deno.test("RegistryHttp: uses the proxy of the environment except for hosts in N
     ok(result.kind === "answered", Deno.inspect(result));
     return result.body.reveal();
   };
-  try {
-    Deno.env.set("HTTP_PROXY", `127.0.0.1:${proxy.addr.port}`);
-    equal(await text(), "from the proxy");
-    for (const list of ["*", "127.0.0.1", "a.example, 127.0.0.0/8"]) {
-      Deno.env.set("NO_PROXY", list);
-      equal(await text(), "from the origin", list);
-    }
-    for (const list of ["127.0.0.2", "10.0.0.0/8", ".0.0.2", ""]) {
-      Deno.env.set("NO_PROXY", list);
-      equal(await text(), "from the proxy", list);
-    }
-    Deno.env.set("NO_PROXY", ".a.example, b.example, 10.0.0.0/8");
-    const exempt = ["a.example", "x.a.example", "x.b.example", "10.9.9.9"];
-    const hosts = [...exempt, "xa.example", "c.example", "11.0.0.1"];
-    deepEqual(hosts.filter((host) => !environmentProxy(new URL(`http://${host}/`))), exempt);
-  } finally {
-    for (const [name, value] of before) {
-      if (value === undefined) Deno.env.delete(name);
-      else Deno.env.set(name, value);
-    }
+  Deno.env.set("HTTP_PROXY", `127.0.0.1:${proxy.addr.port}`);
+  equal(await text(), "from the proxy");
+  for (const list of ["*", "127.0.0.1", "a.example, 127.0.0.0/8"]) {
+    Deno.env.set("NO_PROXY", list);
+    equal(await text(), "from the origin", list);
   }
+  for (const list of ["127.0.0.2", "10.0.0.0/8", ".0.0.2", ""]) {
+    Deno.env.set("NO_PROXY", list);
+    equal(await text(), "from the proxy", list);
+  }
+  Deno.env.set("NO_PROXY", ".a.example, b.example, 10.0.0.0/8");
+  const exempt = ["a.example", "x.a.example", "x.b.example", "10.9.9.9"];
+  const hosts = [...exempt, "xa.example", "c.example", "11.0.0.1"];
+  deepEqual(hosts.filter((host) => !environmentProxy(new URL(`http://${host}/`))), exempt);
 });

@@ -3,6 +3,7 @@ import { join } from "@std/path";
 import { createRegistryHttp } from "../../../lib/platform/mod.ts";
 import { type RegistryHttpRequest, Secret } from "../../../lib/model/mod.ts";
 import { certificates, HAS_OPENSSL } from "../../fakes/certificates.ts";
+import { testInOwnProcess } from "../../fakes/own_process.ts";
 
 function requestTo(url: string, more: Partial<RegistryHttpRequest> = {}): RegistryHttpRequest {
   return {
@@ -193,10 +194,11 @@ Deno.test({
   },
 });
 
-Deno.test("RegistryHttp: uses the configured proxy regardless of NO_PROXY", async () => {
-  const before = Deno.env.get("NO_PROXY");
-  Deno.env.set("NO_PROXY", "127.0.0.1");
-  try {
+testInOwnProcess(
+  import.meta.url,
+  "RegistryHttp: uses the configured proxy regardless of NO_PROXY",
+  async () => {
+    Deno.env.set("NO_PROXY", "127.0.0.1");
     await using served = await server(false);
     using proxy = tunnelling("HTTP/1.1 204 No Content\r\n\r\n");
     const proxyUrl = proxy.url("me:p%40ss@");
@@ -204,8 +206,5 @@ Deno.test("RegistryHttp: uses the configured proxy regardless of NO_PROXY", asyn
     equal(answer.kind === "answered" && answer.status, 204);
     match(proxy.heads[0] ?? "", /^GET http:\/\/127\.0\.0\.1:\d+\//);
     ok(proxy.heads[0]?.includes(`proxy-authorization: Basic ${btoa("me:p@ss")}\r\n`));
-  } finally {
-    if (before === undefined) Deno.env.delete("NO_PROXY");
-    else Deno.env.set("NO_PROXY", before);
-  }
-});
+  },
+);

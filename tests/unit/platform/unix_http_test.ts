@@ -6,6 +6,7 @@ import {
   createUnixHttp,
 } from "../../../lib/platform/mod.ts";
 import { Secret } from "../../../lib/model/mod.ts";
+import { testInOwnProcess } from "../../fakes/own_process.ts";
 
 /** Starts a server on a unix socket with a handler for connections. */
 function server(answer: (connection: Deno.Conn, count: number) => Promise<void>) {
@@ -390,27 +391,16 @@ Deno.test("SnapshotterApi: treats null as empty and wrong types as broken", asyn
   }
 });
 
-for (const name of ["NO_PROXY", "no_proxy"]) {
-  Deno.test(`UnixHttp: sends requests only to the socket, regardless of ${name}`, async () => {
-    const before = Deno.env.get(name);
-    Deno.env.set(name, "localhost,127.0.0.1,10.0.0.0/8");
-    try {
-      using there = server(always(reply("200", "here")));
-      const http = createUnixHttp();
-      const result = await http.request({
-        socketPath: there.path,
-        method: "PUT",
-        path: "/",
-        body: new Secret("{}"),
-        timeoutMs: 60_000,
-      });
-      http[Symbol.dispose]();
-      ok(result.kind === "answered", result.kind);
-      strictEqual(result.body.reveal(), "here");
-      strictEqual(Deno.env.get(name), "localhost,127.0.0.1,10.0.0.0/8", "plugins still get it");
-    } finally {
-      if (before === undefined) Deno.env.delete(name);
-      else Deno.env.set(name, before);
-    }
+for (const variable of ["NO_PROXY", "no_proxy"]) {
+  const name = `UnixHttp: sends requests only to the socket, regardless of ${variable}`;
+  testInOwnProcess(import.meta.url, name, async () => {
+    Deno.env.set(variable, "localhost,127.0.0.1,10.0.0.0/8");
+    using there = server(always(reply("200", "here")));
+    using http = createUnixHttp();
+    const request = { ...get("/", there.path), method: "PUT", body: new Secret("{}") } as const;
+    const result = await http.request(request);
+    ok(result.kind === "answered", result.kind);
+    strictEqual(result.body.reveal(), "here");
+    strictEqual(Deno.env.get(variable), "localhost,127.0.0.1,10.0.0.0/8", "plugins still get it");
   });
 }
