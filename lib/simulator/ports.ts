@@ -22,9 +22,18 @@ export function freePort(): number {
   return reservePort().port;
 }
 
-/** Waits until nothing listens on a loopback port. */
+/**
+ * Waits until nothing listens on a loopback port. Connects instead of listening: a child process that
+ * is being started keeps a listener that was just closed for some milliseconds.
+ */
 export async function portIsFree(port: number): Promise<void> {
-  while (!isFree(port)) await new Promise((resolve) => setTimeout(resolve, 20));
+  while (await accepts(port)) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+async function accepts(port: number): Promise<boolean> {
+  const connection = await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => undefined);
+  connection?.close();
+  return connection !== undefined;
 }
 
 function isFree(port: number): boolean {
