@@ -172,6 +172,33 @@ Deno.test("loadApi: accepts the required lifetime as a duration or as a time, no
   }
 });
 
+Deno.test("loadApi: rejects fields that exclude each other, and a body without any of them", async () => {
+  const { agent, calls } = fakeAgent();
+  const message = async (method: string, path: string, body: object) =>
+    (await request(agent, method, path, body)).body.error.message;
+  const credential = { form: "basic", username: "u", password: "p" };
+  const put = { ref: "a", credential };
+  const refused = { fingerprint: "0a" };
+  const lifetime = { validFor: "4h", validUntil: "2030-01-02T03:04:05Z" };
+  const cases: readonly (readonly [string, string, object, string])[] = [
+    ["PUT", "/v1/credentials", { credential }, "ref or registry"],
+    ["PUT", "/v1/credentials", { ...put, registry: "b.example" }, "ref or registry"],
+    ["PUT", "/v1/credentials", { ...put, labels: {} }, "credential or labels"],
+    ["PUT", "/v1/credentials", { ...put, ...lifetime }, "validFor or validUntil"],
+    ["DELETE", "/v1/credentials", {}, "ref or registry"],
+    ["DELETE", "/v1/credentials", { ref: "a", registry: "b.example" }, "ref or registry"],
+    ["POST", "/v1/refused", refused, "ref or registry"],
+    ["POST", "/v1/refused", { ...refused, ref: "a", registry: "b.example" }, "ref or registry"],
+    ["POST", "/v1/renew", {}, "ref or all"],
+    ["POST", "/v1/renew", { ref: "a", all: true }, "ref or all"],
+  ];
+  for (const [method, path, body, fields] of cases) {
+    const expected = `invalid body: give either ${fields}`;
+    equal(await message(method, path, body), expected, JSON.stringify(body));
+  }
+  deepEqual(calls, []);
+});
+
 Deno.test("loadApi: rejects any invalid body without quoting it", async () => {
   const { agent, calls } = fakeAgent();
   const marked = fc.string({ minLength: 1, maxLength: 20 }).map((text) => `marked ${text}`);
