@@ -140,6 +140,8 @@ Deno.test("loadApi: accepts values of exactly the limits", async () => {
   equal(await get({ ref: "a" }), 200);
   equal(await get({ ref: "nginx", labels: labels(64) }), 200);
   equal(await get({ ref: "nginx", labels: labels(65) }), 400);
+  equal(await get({ ref: "nginx", labels: { ["l".repeat(1_024)]: "" } }), 200);
+  equal(await get({ ref: "nginx", labels: { ["l".repeat(1_025)]: "" } }), 400);
   const put = async (password: string) => {
     const body = { ref: "nginx", credential: { form: "basic", username: "u", password } };
     return (await request(agent, "PUT", "/v1/credentials", body)).status;
@@ -300,5 +302,8 @@ Deno.test("loadApi: lists the allowed methods for an unsupported one", async () 
   const { agent } = fakeAgent();
   const answer = await request(agent, "PATCH", "/v1/credentials", {});
   deepEqual([answer.status, answer.headers.get("allow")], [405, "GET, PUT, DELETE"]);
+  const single = await request(agent, "PUT", "/v1/status", {});
+  deepEqual([single.status, single.headers.get("allow")], [405, "GET"]);
+  equal((await request(agent, "GET", "/v1/none", undefined)).status, 404);
   equal((await request(agent, "PUT", "/v1/log-level", "level=debug", "text/plain")).status, 415);
 });
