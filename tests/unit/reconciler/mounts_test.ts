@@ -3,6 +3,7 @@ import { type Daemon, parseImageReference, Secret } from "../../../lib/model/mod
 import {
   type InstanceRecord,
   Mounts,
+  readsFailingSinceMs,
   recordAfterDelivery,
   recordAfterDiscovery,
 } from "../../../lib/reconciler/mounts.ts";
@@ -131,4 +132,17 @@ Deno.test("Mounts: keeps a mount over discoveries, and returns the earliest retr
   strictEqual(mounts.nextRetryAtMs(), 6);
   mounts.observe([{ ...daemon("b", ["1"]), pid: 2 }, daemon("a", ["1"])], 0);
   strictEqual(mounts.nextRetryAtMs(), 7, "a new process is not paused");
+});
+
+Deno.test("readsFailingSinceMs: a failed read counts for ten minutes, and for its credential only", () => {
+  const mounts = new Mounts();
+  const currentAuth = new Secret("a");
+  mounts.observe([daemon("a", ["1"], currentAuth)], 0);
+  const [mount] = mounts.all;
+  if (mount === undefined) throw new Error("no mount");
+  mount.failing = { sinceMs: 5, lastMs: 10, currentAuth };
+  strictEqual(readsFailingSinceMs(mount, 600_010), 5);
+  strictEqual(readsFailingSinceMs(mount, 600_011), undefined);
+  mount.failing = { sinceMs: 5, lastMs: 10, currentAuth: new Secret("b") };
+  strictEqual(readsFailingSinceMs(mount, 10), undefined);
 });
