@@ -355,6 +355,16 @@ Deno.test("CriConnectionReader: a response without trailers ends its call", () =
   assert.equal(password("redis"), undefined, "300 others did not push it out");
 });
 
+Deno.test("CriConnectionReader: trailers of the client do not start an ended call again", () => {
+  const { reader, hear } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  hear(talk.call(pull("nginx", "pw", REFUSED)));
+  assert.equal(reader.callsInFlight, 0);
+  reader.fromClient(trailersOnly(1, "0"));
+  assert.equal(reader.callsInFlight, 0);
+});
+
 Deno.test("CriConnectionReader: reads only the first message of a stream", () => {
   const { reader, hear, password, notes } = desk();
   const talk = new Conversation();
