@@ -104,7 +104,7 @@ async function writeAtomic(
   } catch (error) {
     throw failed("write", path, error);
   }
-  return await syncDirectory(dirname(path));
+  await syncDirectory(dirname(path));
 }
 
 /**
