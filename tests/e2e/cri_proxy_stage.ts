@@ -1,4 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
+import { writeAll } from "../../lib/platform/http1.ts";
 import { join } from "node:path";
 import { Conversation, PULL, pulled } from "../fakes/cri_conversation.ts";
 import { type AuthText, type PodText, pullImageRequest } from "../fakes/cri_messages.ts";
@@ -150,10 +151,6 @@ export async function readExactly(connection: Deno.UnixConn, count: number): Pro
     done += read;
   }
   return bytes;
-}
-
-export async function writeAll(connection: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done));
 }
 
 /** Listens on a socket and echoes what it receives. */

@@ -1,14 +1,8 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readRecording } from "../fakes/cri_conversation.ts";
 import { AgentProcess, pause } from "./stage.ts";
-import {
-  callOnce,
-  criProxyStage,
-  echoOn,
-  pullThrough,
-  readExactly,
-  writeAll,
-} from "./cri_proxy_stage.ts";
+import { writeAll } from "../../lib/platform/http1.ts";
+import { callOnce, criProxyStage, echoOn, pullThrough, readExactly } from "./cri_proxy_stage.ts";
 
 const RECORDING = new URL("../unit/cri/recordings/grpc-go.txt", import.meta.url);
 /** Kills of the agent during calls; CI sets more, because the binary starts faster. */

@@ -5,7 +5,8 @@ import { Conversation, PULL, pulled, type Sent } from "../fakes/cri_conversation
 import { pullImageRequest } from "../fakes/cri_messages.ts";
 import { freePort } from "../../lib/simulator/mod.ts";
 import { type AgentProcess, command, pause, simNode } from "./stage.ts";
-import { callOnce, criProxyStage, echoOn, readExactly, writeAll } from "./cri_proxy_stage.ts";
+import { writeAll } from "../../lib/platform/http1.ts";
+import { callOnce, criProxyStage, echoOn, readExactly } from "./cri_proxy_stage.ts";
 
 /** Number of restarts, and of kills. */
 const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_RESTARTS") ?? "3");

@@ -1,4 +1,4 @@
-import { equal } from "node:assert/strict";
+import { equal, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 
 /**
@@ -21,7 +21,7 @@ export function testInOwnProcess(module: string, name: string, run: () => Promis
       }).output();
       const output = new TextDecoder().decode(stdout);
       equal(code, 0, output);
-      equal(output.includes("1 passed"), true, output);
+      ok(output.includes("1 passed"), output);
     },
   );
 }

@@ -3,6 +3,7 @@ import { deepEqual, ok } from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import fc from "fast-check";
+import { writeAll } from "../../../lib/platform/http1.ts";
 import { type ByteProxy, serveByteProxy } from "../../../lib/platform/mod.ts";
 import { CriConnectionReader, PullCredentialCache } from "../../../lib/cri/mod.ts";
 import { readRecording, type Sent } from "../../fakes/cri_conversation.ts";
@@ -51,10 +52,6 @@ async function readAll(connection: Deno.UnixConn): Promise<Uint8Array> {
     pieces.push(buffer.slice(0, n));
   }
   return joined(pieces);
-}
-
-async function writeAll(connection: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done));
 }
 
 function joined(pieces: readonly Uint8Array[]): Uint8Array {

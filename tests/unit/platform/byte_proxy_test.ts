@@ -1,6 +1,7 @@
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { join } from "node:path";
 import { type ByteReader, serveByteProxy } from "../../../lib/platform/byte_proxy.ts";
+import { writeAll } from "../../../lib/platform/http1.ts";
 import { pointLink } from "../../../lib/platform/files.ts";
 
 const UNAVAILABLE: ByteReader = {
@@ -34,7 +35,7 @@ async function echo(connection: Deno.UnixConn): Promise<void> {
   try {
     const buffer = new Uint8Array(65_536);
     for (let n = await connection.read(buffer); n !== null; n = await connection.read(buffer)) {
-      for (let done = 0; done < n;) done += await connection.write(buffer.subarray(done, n));
+      await writeAll(connection, buffer.subarray(0, n));
     }
     await connection.write(new TextEncoder().encode("bye"));
   } catch {
@@ -57,7 +58,7 @@ async function readAll(connection: Deno.UnixConn): Promise<Uint8Array> {
 async function exchange(path: string, bytes: Uint8Array): Promise<Uint8Array> {
   const connection = await Deno.connect({ transport: "unix", path });
   const answer = readAll(connection);
-  for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done));
+  await writeAll(connection, bytes);
   await connection.closeWrite();
   const all = await answer;
   connection.close();

@@ -7,6 +7,7 @@ import {
   systemClock,
   systemFiles,
 } from "../../../lib/platform/mod.ts";
+import { replacing } from "../../fakes/runtime.ts";
 
 function folder(): { readonly path: string } & Disposable {
   const path = Deno.makeTempDirSync();
@@ -99,20 +100,14 @@ Deno.test("writeAtomic: the file gets its mode, and a failure leaves nothing", a
   const path = join(dir.path, "f");
   await systemFiles.writeAtomic(path, "x", { mode: 0o644 });
   strictEqual((Deno.statSync(path).mode ?? 0) & 0o777, 0o644);
-  const { rename, remove } = Deno;
-  const failing = {
+  const { remove } = Deno;
+  await replacing({
     rename: () => Promise.reject(new Error("unusual")),
-    async remove(path: string) {
+    async remove(path) {
       await new Promise((resolve) => setTimeout(resolve, 1));
       await remove(path);
     },
-  };
-  Object.assign(Deno, failing);
-  try {
-    await rejects(systemFiles.writeAtomic(path, "y", { mode: 0o600 }), { code: "io" });
-  } finally {
-    Object.assign(Deno, { rename, remove });
-  }
+  }, () => rejects(systemFiles.writeAtomic(path, "y", { mode: 0o600 }), { code: "io" }));
   deepStrictEqual([...Deno.readDirSync(dir.path)].map(({ name }) => name), ["f"]);
   strictEqual(Deno.readTextFileSync(path), "x");
 });

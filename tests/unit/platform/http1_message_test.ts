@@ -35,6 +35,12 @@ function sourceOf(bytes: Uint8Array, cuts: readonly number[] = []): ByteSource {
   };
 }
 
+/** Returns a connection to a peer that sends a text and accepts everything. */
+function peerThatSends(text: string): ByteStream {
+  const write = (bytes: Uint8Array) => Promise.resolve(bytes.length);
+  return { ...sourceOf(bytesOf(text)), write, close: () => {} };
+}
+
 const reader = (text: string) => new MessageReader(sourceOf(bytesOf(text)));
 
 /** Reads one message with its body; "none" if it is invalid. */
@@ -210,12 +216,11 @@ Deno.test("ClientConnection: sends a length where a body is expected, also if wr
   const sent = async (method: string, body?: string) => {
     let text = "";
     const stream: ByteStream = {
-      ...sourceOf(bytesOf("HTTP/1.1 204 No Content\r\n\r\n")),
+      ...peerThatSends("HTTP/1.1 204 No Content\r\n\r\n"),
       write(bytes) {
         text += String.fromCharCode(bytes[0] ?? 0);
         return Promise.resolve(1);
       },
-      close: () => {},
     };
     await new ClientConnection(stream).send({
       method,
@@ -235,10 +240,8 @@ Deno.test("ClientConnection: sends a length where a body is expected, also if wr
 
 Deno.test("ClientConnection: can be used again only after a response with a length over HTTP/1.1", async () => {
   const keepsAlive = async (head: string) => {
-    const write = (bytes: Uint8Array) => Promise.resolve(bytes.length);
-    const stream: ByteStream = { ...sourceOf(bytesOf(`${head}\r\n\r\n`)), write, close: () => {} };
-    const request = { method: "GET", target: "/", headers: [] };
-    return (await new ClientConnection(stream).send(request)).keepAlive;
+    const connection = new ClientConnection(peerThatSends(`${head}\r\n\r\n`));
+    return (await connection.send({ method: "GET", target: "/", headers: [] })).keepAlive;
   };
   equal(await keepsAlive("HTTP/1.1 200 OK\r\nContent-Length: 1"), true);
   equal(await keepsAlive("HTTP/1.0 200 OK\r\nContent-Length: 1"), false);
@@ -258,11 +261,7 @@ Deno.test("MessageReader: reads a chunk size of at most 256 characters", async (
 
 Deno.test("ClientConnection: a response to HEAD, and one with status 204 or 304, has no body", async () => {
   const framing = async (status: number, method = "GET") => {
-    const stream: ByteStream = {
-      ...sourceOf(bytesOf(`HTTP/1.1 ${status} X\r\nContent-Length: 9\r\n\r\n`)),
-      write: (bytes) => Promise.resolve(bytes.length),
-      close: () => {},
-    };
+    const stream = peerThatSends(`HTTP/1.1 ${status} X\r\nContent-Length: 9\r\n\r\n`);
     const response = await new ClientConnection(stream).send({ method, target: "/", headers: [] });
     return response.framing.kind;
   };

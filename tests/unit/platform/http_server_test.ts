@@ -4,6 +4,7 @@ import {
   HttpServer,
   type HttpServerOptions,
 } from "../../../lib/platform/http_server.ts";
+import { writeAll } from "../../../lib/platform/http1.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 
 const GET = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -53,9 +54,7 @@ async function onServer(
 }
 
 async function send(connection: Deno.TcpConn, text: string): Promise<void> {
-  for (let rest = new TextEncoder().encode(text); rest.length > 0;) {
-    rest = rest.subarray(await connection.write(rest));
-  }
+  await writeAll(connection, new TextEncoder().encode(text));
 }
 
 /** Reads until a text has arrived or the stream ends. */
@@ -96,6 +95,28 @@ async function msUntil(clock: FakeClock, happened: Promise<unknown>): Promise<nu
 /** Returns a response whose bytes are shared, to save memory. */
 const huge: Handler = () =>
   new Response(ReadableStream.from([HUGE]), { headers: { "content-length": String(HUGE.length) } });
+/** Starts as many large responses as are sent side by side. */
+async function eightResponses(connect: Stage["connect"]): Promise<readonly Deno.TcpConn[]> {
+  const connections: Deno.TcpConn[] = [];
+  for (let i = 0; i < 8; i++) {
+    const connection = await connect();
+    await send(connection, GET);
+    await receive(connection, "\r\n\r\n");
+    connections.push(connection);
+  }
+  return connections;
+}
+
+/** Responds with bodies that do not end, and keeps the streams that they are read from. */
+function endless() {
+  const streams: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const handler: Handler = () => {
+    const body = new ReadableStream<Uint8Array>({ start: (stream) => void streams.push(stream) });
+    return new Response(body, { headers: { "content-length": "1000000" } });
+  };
+  return { streams, handler };
+}
+
 const hello: Handler = () => new Response("hello");
 const echo: Handler = async (request) =>
   new Response(`${request.method} ${new URL(request.url).pathname} "${await request.text()}"`);
@@ -294,12 +315,7 @@ Deno.test("HttpServer: a large response starts when another has ended", () =>
     if (pathname === "/small") return new Response("ok");
     return pathname === "/next" ? new Response("x".repeat(5_000)) : huge(request);
   }, async ({ connect }) => {
-    const slow: Deno.TcpConn[] = [];
-    for (let i = 0; i < 8; i++) {
-      slow.push(await connect());
-      await send(slow[i]!, GET);
-      await receive(slow[i]!, "\r\n\r\n");
-    }
+    const slow = await eightResponses(connect);
     const next = await connect();
     await send(next, "GET /next HTTP/1.1\r\nhost: x\r\n\r\n");
     let isStarted = false;
@@ -315,18 +331,9 @@ Deno.test("HttpServer: a large response starts when another has ended", () =>
   }));
 
 Deno.test("HttpServer: responds with 503 when no other large response ends in time", async () => {
-  const streams: ReadableStreamDefaultController<Uint8Array>[] = [];
-  const endless = () => {
-    const body = new ReadableStream<Uint8Array>({ start: (stream) => void streams.push(stream) });
-    return new Response(body, { headers: { "content-length": "1000000" } });
-  };
-  await onServer(endless, async ({ clock, connect }) => {
-    const slow: Deno.TcpConn[] = [];
-    for (let i = 0; i < 8; i++) {
-      slow.push(await connect());
-      await send(slow[i]!, GET);
-      await receive(slow[i]!, "\r\n\r\n");
-    }
+  const { streams, handler } = endless();
+  await onServer(handler, async ({ clock, connect }) => {
+    const slow = await eightResponses(connect);
     const next = await connect();
     await send(next, GET);
     await clock.waiting(2);
@@ -493,18 +500,14 @@ Deno.test("HttpServer: closes a connection whose request is not finished when it
 });
 
 Deno.test("HttpServer: cuts off a response after 20 s although it makes progress", async () => {
-  let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
-  const endless = () => {
-    const body = new ReadableStream<Uint8Array>({ start: (started) => void (stream = started) });
-    return new Response(body, { headers: { "content-length": "1000000" } });
-  };
-  await onServer(endless, async ({ clock, connect }) => {
+  const { streams, handler } = endless();
+  await onServer(handler, async ({ clock, connect }) => {
     const connection = await connect();
     await send(connection, GET);
     await receive(connection, "\r\n\r\n");
     let ms = 0;
     for (; ms < 30_000; ms += 400) {
-      stream?.enqueue(Uint8Array.of(1));
+      streams[0]?.enqueue(Uint8Array.of(1));
       if (await connection.read(new Uint8Array(9)).catch(() => null) === null) break;
       await clock.advance(400);
     }
@@ -516,11 +519,7 @@ Deno.test("HttpServer: a large response takes the place of one that makes no pro
   ignore: /^2\.[0-8]\./.test(Deno.version.deno), // closing does not cancel a write there
 }, () =>
   onServer(huge, async ({ clock, connect }) => {
-    for (let i = 0; i < 8; i++) {
-      const slow = await connect();
-      await send(slow, GET);
-      await receive(slow, "\r\n\r\n");
-    }
+    await eightResponses(connect);
     const next = await connect();
     await send(next, GET);
     await clock.waiting(2);

@@ -4,6 +4,7 @@ import { AgentError } from "../../../lib/model/mod.ts";
 import { acceptAll, listensOn } from "../../../lib/platform/listeners.ts";
 import { listenTcp, listenUnix, systemClock } from "../../../lib/platform/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
+import { replacing } from "../../fakes/runtime.ts";
 
 const hello = () => new Response("hello");
 
@@ -36,18 +37,6 @@ Deno.test("listenTcp: serves, reports its actual port, and stops when disposed",
   await listener[Symbol.asyncDispose]();
   await rejects(fetch(url));
 });
-
-/** Replaces functions of the runtime while `run` runs. */
-async function replacing(functions: Partial<typeof Deno>, run: () => Promise<void>): Promise<void> {
-  const before = { ...Deno };
-  Object.assign(Deno, functions);
-  try {
-    await run();
-  } finally {
-    const own = Object.keys(functions) as (keyof typeof Deno)[];
-    Object.assign(Deno, Object.fromEntries(own.map((name) => [name, before[name]])));
-  }
-}
 
 const shortly = () => new Promise((resolve) => setTimeout(resolve, 1));
 

@@ -1,5 +1,6 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { createNotifier, watchdogIntervalMs } from "../../../lib/platform/notify.ts";
+import { replacing } from "../../fakes/runtime.ts";
 
 /** Simulates the service manager with a real datagram socket. */
 async function withSupervisor(
@@ -59,12 +60,10 @@ Deno.test("createNotifier: reloading sends a monotonic time that is not in the p
 Deno.test("createNotifier: leaves no socket file in the runtime directory", async () => {
   await withSupervisor(async ({ folder, path, next }) => {
     using notifier = createNotifier({ NOTIFY_SOCKET: path, RUNTIME_DIRECTORY: folder });
-    const { makeTempDirSync } = Deno;
-    const notCalled = () => {
+    const makeTempDirSync = () => {
       throw new Error("not called");
     };
-    Object.assign(Deno, { makeTempDirSync: notCalled });
-    await notifier.ready().finally(() => Object.assign(Deno, { makeTempDirSync }));
+    await replacing({ makeTempDirSync }, () => notifier.ready());
     await next();
     const entries = await Array.fromAsync(Deno.readDir(folder));
     deepEqual(entries.map((entry) => entry.name), ["notify"]);
@@ -75,20 +74,18 @@ Deno.test("createNotifier: closes its socket when it is disposed, and sends noth
   await withSupervisor(async ({ path }) => {
     const { listenDatagram } = Deno;
     const sockets: Deno.DatagramConn[] = [];
-    Deno.listenDatagram = ((options: Deno.UnixListenOptions & { transport: "unixpacket" }) => {
+    const recording = ((options: Deno.UnixListenOptions & { transport: "unixpacket" }) => {
       const socket = listenDatagram(options);
       sockets.push(socket);
       return socket;
     }) as typeof Deno.listenDatagram;
-    try {
+    await replacing({ listenDatagram: recording }, async () => {
       const notifier = createNotifier({ NOTIFY_SOCKET: path });
       await notifier.ready();
       notifier[Symbol.dispose]();
       notifier[Symbol.dispose]();
       await notifier.watchdog();
-    } finally {
-      Object.assign(Deno, { listenDatagram });
-    }
+    });
     equal(sockets.length, 1);
     await rejects(sockets[0]!.receive());
   });

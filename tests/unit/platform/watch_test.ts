@@ -3,6 +3,7 @@ import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
 import { watchPaths } from "../../../lib/platform/watch.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
+import { replacing } from "../../fakes/runtime.ts";
 
 const SCAN_MS = 800;
 
@@ -194,23 +195,21 @@ for (const [tookMs, pauseMs] of [[8, 800], [40, 4_000], [1_000, 10_000]] as cons
   Deno.test(`watchPaths: pauses for ${pauseMs} ms after a scan of ${tookMs} ms`, async () => {
     using stage = new Stage();
     const isLocal = Promise.withResolvers<boolean>();
-    const { stat, lstat, readDir } = Deno;
     const scannedAtMs: number[] = [];
-    Deno.stat = (path) => {
-      scannedAtMs.push(stage.clock.monotonicMs());
-      return Promise.resolve(Deno.statSync(path));
-    };
-    Deno.lstat = () => Promise.reject(new Deno.errors.NotFound());
-    Deno.readDir = () => (async function* () {})();
-    try {
+    await replacing({
+      stat(path) {
+        scannedAtMs.push(stage.clock.monotonicMs());
+        return Promise.resolve(Deno.statSync(path));
+      },
+      lstat: () => Promise.reject(new Deno.errors.NotFound()),
+      readDir: () => (async function* () {})(),
+    }, async () => {
       stage.watch([stage.dir], () => isLocal.promise);
       await stage.clock.advance(tookMs);
       isLocal.resolve(false);
       await flushTasks();
       await stage.clock.advance(2 * pauseMs + SCAN_MS);
-    } finally {
-      Object.assign(Deno, { stat, lstat, readDir });
-    }
+    });
     const [firstMs = 0, secondMs = 0] = scannedAtMs;
     strictEqual(firstMs, tookMs);
     strictEqual(secondMs, Math.ceil(pauseMs / SCAN_MS) * SCAN_MS);
