@@ -128,7 +128,6 @@ class Run {
   /** Writes the input without waiting: a child may exit or hang without reading it. */
   #feed(): void {
     const writer = this.#child.stdin.getWriter();
-    writer.closed.catch(() => {});
     writer.write(new TextEncoder().encode(this.#request.stdin))
       .then(() => writer.close())
       .catch(() => {});

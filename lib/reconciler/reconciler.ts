@@ -221,7 +221,7 @@ export class Reconciler {
     using deadline = new Deadline(undefined, signal);
     const sleep = this.#context.clock.sleep(FIRST_RENEWALS_MS, deadline);
     const idle = this.#renewals.idle().then(() => this.#deliveries.idle());
-    await Promise.race([sleep.catch(() => {}), idle]); // rejects only when aborted
+    await Promise.race([sleep, idle]);
     deadline.abort();
     signal.throwIfAborted();
   }

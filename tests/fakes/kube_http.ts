@@ -23,6 +23,7 @@ type Answer = KubeHttpResponse | KubeHttpFailure;
 export class FakeKubeHttp implements KubeHttp {
   readonly requests: KubeHttpRequest[] = [];
   readonly streams: FakeStream[] = [];
+  openStreams = 0;
   answer: (path: string, request: KubeHttpRequest) => Answer;
   /** Returns the response of a watch that does not start. */
   refuse: ((path: string) => KubeStreamEnd | undefined) | undefined;
@@ -62,9 +63,11 @@ export class FakeKubeHttp implements KubeHttp {
     this.onStream();
     const abort = () => reject(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
+    this.openStreams += 1;
     try {
       return await promise;
     } finally {
+      this.openStreams -= 1;
       signal?.removeEventListener("abort", abort);
     }
   }

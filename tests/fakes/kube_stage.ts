@@ -39,10 +39,10 @@ export function informerContext(
 }
 
 /** The Kubernetes providers of the node `one` with a fake API server. */
-export function kubeStage(answer: FakeKubeHttp["answer"]) {
+export function kubeStage(answer: FakeKubeHttp["answer"], changed: () => void = () => {}) {
   const http = new FakeKubeHttp(answer);
   const options = connectionOptions();
   const { clock } = options;
-  const kube = new Kube({ ...options, http, nodeName: "one", changed: () => {} });
+  const kube = new Kube({ ...options, http, nodeName: "one", changed });
   return { kube, http, clock, [Symbol.dispose]: () => kube[Symbol.dispose]() };
 }

@@ -76,14 +76,19 @@ async function request(
 }
 
 Deno.test("loadApi: every response matches its schema", async () => {
-  const { agent } = fakeAgent();
+  const { agent, calls } = fakeAgent();
   for (const { method, path, body, response } of ROUTES) {
     const answered = await request(agent, method, path, body && BODIES[body]);
     equal(answered.status, 200, `${method} ${path}: ${JSON.stringify(answered.body)}`);
     const { success } = safeParse(RESPONSES[response], answered.body);
     ok(success, `${method} ${path}: ${JSON.stringify(answered.body)}`);
     equal(answered.headers.get("cache-control"), "no-store");
+    equal(answered.headers.get("x-content-type-options"), "nosniff");
   }
+  deepEqual(calls.map(([name]) => name), [
+    ...["credential", "puts", "put", "forget", "refused", "explain", "status", "reconcile"],
+    ...["renew", "logLevel", "setLogLevel", "logLevel"],
+  ]);
 });
 
 Deno.test("withTextTimes: matches the schema of /v1/status, and is parsed to the same status", () => {
@@ -120,6 +125,18 @@ Deno.test("openApiDocument: describes every route and has no dangling references
   equal(document.paths["/v1/credentials/get"].post.requestBody.required, true);
   const references = JSON.stringify(document).matchAll(/"#\/components\/schemas\/([^"]+)"/g);
   for (const [, name = ""] of references) ok(name in document.components.schemas, name);
+  const schemas = Object.entries<{ properties?: Record<string, { description?: string }> }>(
+    document.components.schemas,
+  );
+  const undescribed = schemas.flatMap(([name, { properties = {} }]) =>
+    name.startsWith("requests.") || name === "responses.credential"
+      ? Object.keys(properties).filter((field) => !properties[field]?.description)
+      : []
+  );
+  deepEqual(undescribed, [
+    ...["credential", "all", "level"],
+    ...["image", "credential", "origin", "expired"],
+  ]);
   const { findings } = document.components.schemas["responses.status"].properties.health.properties;
   ok(findings.items.properties.code.enum.includes("reads-failing"));
 });

@@ -229,6 +229,8 @@ Deno.test("renewalWindow: passes through the windows in order, and expires only 
   );
   const refreshed = lifetime({ refreshAtMs: T0 + HOUR });
   strictEqual(renewalWindow(refreshed, T0 + 100 * HOUR, AUTO), "advisory");
+  strictEqual(renewalWindow(refreshed, T0 + HOUR / 2, AUTO), "unknown-lifetime");
+  strictEqual(renewalWindow(lifetime({}), T0 + 100 * HOUR, AUTO), "unknown-lifetime");
 });
 
 Deno.test("nextAttemptAtMs: retries without an expiry are no slower than regular requests", () => {

@@ -27,6 +27,11 @@ Deno.test("readRegistryBackend: reads nydusd's connection settings without the c
   });
 });
 
+Deno.test("readRegistryBackend: reads at most 64 mirrors", () => {
+  const mirrors = Array.from({ length: 65 }, (_, i) => ({ host: `m${i}` }));
+  strictEqual(readRegistryBackend({ host: "h", mirrors })?.mirrors.length, 64);
+});
+
 Deno.test("readRegistryBackend: returns undefined without a host and ignores wrong types", () => {
   for (const section of [undefined, null, [], "h", 7, {}, { host: "" }, { host: 5 }]) {
     strictEqual(readRegistryBackend(section), undefined);

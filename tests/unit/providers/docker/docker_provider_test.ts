@@ -46,6 +46,10 @@ Deno.test("DockerProvider: finds what docker login stored for Docker Hub (flaw 9
   }
 });
 
+Deno.test("DockerProvider: renews the credentials of mounts", () => {
+  equal(docker({}).provider.renewable, true);
+});
+
 Deno.test("DockerProvider: ignores the key docker.io and reports the one that docker uses", async () => {
   for (const key of ["docker.io", "index.docker.io", "https://registry-1.docker.io/v2/"]) {
     const { provider } = docker({ auths: { [key]: basic("hub:pw") } });

@@ -1,5 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { defined } from "../../../../lib/model/mod.ts";
+import { flushTasks } from "../../../fakes/clock.ts";
 import { answered } from "../../../fakes/kube_http.ts";
 import { kubeStage } from "../../../fakes/kube_stage.ts";
 import { pairs, requestFor } from "../exec_plugin/plugins.ts";
@@ -49,6 +50,18 @@ Deno.test("Kube.staleWatches: returns nothing for secrets that are polled becaus
   http.refuse = () => answered({}, 403);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");
   deepEqual(kube.staleWatches(), []);
+});
+
+Deno.test("Kube: ends its watches, and does nothing, when it is disposed of", async () => {
+  let changes = 0;
+  using stage = kubeStage(cluster, () => changes++);
+  const { kube, http, clock } = stage;
+  await kube.secrets().provide(requestFor("reg.io/app:1"));
+  await flushTasks();
+  equal(http.openStreams, 2);
+  kube[Symbol.dispose]();
+  await clock.advance(600_000);
+  deepEqual([http.openStreams, http.requests.length, changes], [0, 4, 0]);
 });
 
 Deno.test("KubeSecretProvider: reads the secret again for a request that needs a newer credential", async () => {

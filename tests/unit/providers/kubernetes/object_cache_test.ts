@@ -53,6 +53,7 @@ Deno.test("ObjectCache: stops the watches of objects that are no longer referenc
   objects.setReferences(new Set(["n/new"]));
   await flushTasks();
   deepEqual([objects.items(), objects.get("n/s000")], [["new"], undefined]);
+  equal(http.openStreams, 1);
   equal(http.paths.at(-1)?.includes("metadata.name=new"), true);
   objects.stop();
 });
