@@ -86,7 +86,7 @@ function problemOf(name: keyof typeof REQUESTS, issue: BaseIssue<unknown>): stri
     const unknown = /^[a-z_]{1,20}$/i.test(field) ? `unknown field ${field}` : "unknown field";
     return `${placeOf(parent)}: ${unknown}; the fields are ${requestFields(name, parent)}`;
   }
-  if (issue.type === "strict_object" && issue.input === undefined && path.length > 0) {
+  if (issue.type === "strict_object" && issue.input === undefined) {
     return `${placeOf(parent)}: ${path.at(-1)} is missing`;
   }
   if (issue.type === "check") return `${placeOf(path)}: ${issue.message}`;

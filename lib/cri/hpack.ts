@@ -76,10 +76,10 @@ interface CodesOfLength {
 function canonicalCode(): { readonly symbols: Uint16Array; readonly byLength: CodesOfLength[] } {
   const order = HUFFMAN_CODE_LENGTHS.map((length, symbol) => ({ length, symbol }))
     .sort((a, b) => a.length - b.length || a.symbol - b.symbol);
-  const byLength: CodesOfLength[] = [{ firstCode: 0, count: 0, firstIndex: 0 }];
+  const byLength: CodesOfLength[] = [];
   let code = 0;
   let index = 0;
-  for (let length = 1; length <= MAX_CODE_LENGTH; length++) {
+  for (let length = 0; length <= MAX_CODE_LENGTH; length++) {
     code *= 2;
     const count = HUFFMAN_CODE_LENGTHS.filter((one) => one === length).length;
     byLength.push({ firstCode: code, count, firstIndex: index });

@@ -59,6 +59,10 @@ const BODIES: Readonly<Record<string, object>> = {
   logLevel: { level: "debug" },
 };
 
+function labels(count: number): Record<string, string> {
+  return Object.fromEntries(Array.from({ length: count }, (_, i) => [`l${i}`, ""]));
+}
+
 async function request(
   agent: ApiAgent,
   method: string,
@@ -152,8 +156,6 @@ Deno.test("loadApi: accepts values of exactly the limits", async () => {
   const { agent } = fakeAgent();
   const get = async (body: object) =>
     (await request(agent, "POST", "/v1/credentials/get", body)).status;
-  const labels = (count: number) =>
-    Object.fromEntries(Array.from({ length: count }, (_, i) => [`l${i}`, ""]));
   equal(await get({ ref: "a" }), 200);
   equal(await get({ ref: "nginx", labels: labels(64) }), 200);
   equal(await get({ ref: "nginx", labels: labels(65) }), 400);
@@ -260,6 +262,7 @@ Deno.test("loadApi: names the field of an invalid body, the fields that exist, a
       get({ ref: 7 }),
       get({}),
       get({ ref: "a", labels: { "hunter two": 1 } }),
+      get({ ref: "a", labels: labels(65) }),
       get({ ref: "a", validUntil: "tomorrow" }),
       push({ ...basic, pass: "x" }),
       push({ form: "basic", username: "u" }),
@@ -276,6 +279,7 @@ Deno.test("loadApi: names the field of an invalid body, the fields that exist, a
       "invalid ref: expected string",
       "invalid body: give either ref or registry",
       "invalid labels: expected string",
+      "invalid labels: at most 64 labels",
       "invalid validUntil: expected a time in RFC 3339",
       `invalid credential: unknown field pass; ${credentialFields}`,
       "invalid credential: password is missing",

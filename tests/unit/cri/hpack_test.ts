@@ -222,6 +222,12 @@ Deno.test("HpackDecoder: rejects malformed blocks", () => {
   assert.deepEqual(decode(new HpackDecoder(), hex("3f e1 ff 03 82")), [[":method", "GET"]]);
 });
 
+Deno.test("HpackDecoder: reads integers with at most four bytes more than needed", () => {
+  const padded = (bytes: number) => `00 01 61 7f ${"80".repeat(bytes)} 00 ${"62".repeat(127)}`;
+  assert.deepEqual(decode(new HpackDecoder(), hex(padded(4))), [["a", "b".repeat(127)]]);
+  refuses(padded(5), "malformed-headers");
+});
+
 Deno.test("HpackDecoder: evicts the oldest fields when the table is made smaller", () => {
   const decoder = new HpackDecoder();
   decode(decoder, hex("40 01 61 01 62 40 01 63 01 64")); // a: b, and then c: d

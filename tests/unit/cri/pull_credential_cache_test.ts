@@ -176,6 +176,16 @@ Deno.test("PullCredentialCache: limits the total size of credentials", () => {
   assert.equal(cache.size, 1_000);
 });
 
+Deno.test("PullCredentialCache: keeps credentials of exactly 32 Mi characters", () => {
+  const { pull, password } = shelf();
+  const mebi = 1_048_576;
+  for (let i = 0; i < 32; i++) pull(`app-${i}`, "x".repeat(mebi - "robot".length));
+  assert.equal(password("app-0")?.length, mebi - 5);
+  pull("app-31", "new");
+  assert.equal(password("app-0"), undefined, "both credentials of an image count");
+  assert.equal(password("app-1")?.length, mebi - 5);
+});
+
 Deno.test("pods: returns the last 16 distinct pods, newest first", () => {
   const { cache } = shelf();
   const image = parseImageReference("nginx");

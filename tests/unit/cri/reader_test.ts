@@ -15,7 +15,12 @@ import {
   type Sent,
   type WireCall,
 } from "../../fakes/cri_conversation.ts";
-import { field, pullImageRequest, removeImageRequest } from "../../fakes/cri_messages.ts";
+import {
+  field,
+  pullImageRequest,
+  pullImageResponse,
+  removeImageRequest,
+} from "../../fakes/cri_messages.ts";
 import {
   cut,
   dataFrame,
@@ -270,6 +275,34 @@ Deno.test("CriConnectionReader: reads requests of exactly a mebibyte", () => {
     hear(talk.call({ path: PULL, message: request(padding), answer: OK }));
     assert.deepEqual(notes.map((note) => note.kind === "skipped" && note.reason), expected);
   }
+});
+
+Deno.test("CriConnectionReader: reads responses of exactly 4 KiB", () => {
+  const id = `sha256:${"b".repeat(64)}`;
+  for (const [bytes, removed] of [[4_096, true], [4_097, false]] as const) {
+    const { hear, password } = desk();
+    const talk = new Conversation();
+    hear(talk.opening());
+    const plain = pullImageResponse(id);
+    const extra = field(7, "x".repeat(bytes - plain.length - 3));
+    const message = joined(plain, extra);
+    assert.equal(message.length, bytes);
+    hear(talk.call(pull("nginx", "pw", { kind: "message", message })));
+    const done: WireCall["answer"] = { kind: "message", message: new Uint8Array(0) };
+    hear(talk.call({ path: REMOVE, message: removeImageRequest(id), answer: done }));
+    assert.equal(password("nginx") === undefined, removed, `${bytes} bytes`);
+  }
+});
+
+Deno.test("CriConnectionReader: counts at most 10,000 calls in flight", () => {
+  const { reader, hear } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  const message = new Uint8Array(0);
+  for (let i = 0; i < 10_001; i++) {
+    hear(talk.call({ path: "/any/Method", message, answer: { kind: "none" } }));
+  }
+  assert.equal(reader.callsInFlight, 10_000);
 });
 
 /** Returns a pull request of a megabyte. */

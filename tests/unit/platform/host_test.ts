@@ -14,27 +14,67 @@ Deno.test("isJournal: compares the standard error with JOURNAL_STREAM", () => {
   equal(isJournal("8:1", closed), false);
 });
 
-// In a process of its own: test files run in parallel in this one, and open and close files.
-Deno.test("systemHost: counts open descriptors and CPU time", async () => {
-  const code = `
-    import { systemHost } from ${
-    JSON.stringify(import.meta.resolve("../../../lib/platform/host.ts"))
-  };
-    const host = systemHost();
+/** Runs code with a `host` in a process of its own: this one has other tests, with open files. */
+function runWithHost(body: string, stdin: "null" | "piped" = "null"): Deno.ChildProcess {
+  const module = JSON.stringify(import.meta.resolve("../../../lib/platform/host.ts"));
+  const code = `import { systemHost } from ${module}; const host = systemHost(); ${body}`;
+  return new Deno.Command("/bin/sh", {
+    args: ["-c", 'ulimit -n 321; exec "$0" "$@"', Deno.execPath(), "eval", "--no-check", code],
+    env: { DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
+    stdin,
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+Deno.test("systemHost: counts open descriptors and CPU time, and returns the limit of descriptors", async () => {
+  const { stdout } = await runWithHost(`
     await host.openDescriptors(); // opens descriptors of the runtime
     const before = await host.openDescriptors();
     const files = await Promise.all(Array.from({ length: 100 }, () => Deno.open("/dev/null")));
     const cpu = host.cpuSeconds();
     const opened = await host.openDescriptors() - before;
-    console.log(JSON.stringify({ opened, files: files.length, cpu, later: host.cpuSeconds() }));`;
-  const { stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["eval", "--quiet", "--no-check", code],
-    env: { DENO_NO_UPDATE_CHECK: "1" },
-  }).output();
-  const { opened, files, cpu, later } = JSON.parse(new TextDecoder().decode(stdout));
-  ok(opened >= files && opened < files + 20, `${opened}`); // the runtime opens some, too
+    const limit = await host.descriptorLimit();
+    console.log(JSON.stringify({ opened, limit, cpu, later: host.cpuSeconds() }));`).output();
+  const { opened, limit, cpu, later } = JSON.parse(textOf(stdout));
+  ok(opened >= 100 && opened < 120, `${opened}`); // the runtime opens some, too
+  equal(limit, 321);
   ok(cpu > 0);
   ok(later >= cpu);
+});
+
+Deno.test("systemHost: out writes everything, or returns false when the reader has gone", async () => {
+  const text = "x".repeat(1_000_000);
+  const { stdout } = await runWithHost(`host.out("x".repeat(1e6)) || host.err("gone");`).output();
+  equal(textOf(stdout), text);
+  const child = runWithHost(
+    `await host.readInput(); host.out("x".repeat(1e6)) || host.err("gone");`,
+    "piped",
+  );
+  await child.stdout.cancel();
+  await child.stdin.close();
+  equal(await new Response(child.stderr).text(), "gone");
+  const full = runWithHost(`
+    const full = Deno.openSync("/dev/full", { write: true });
+    Deno.stdout.writeSync = (bytes) => full.writeSync(bytes);
+    host.out("x");`);
+  const { code, stderr } = await full.output();
+  deepEqual([code, /no space left/i.test(textOf(stderr))], [1, true]);
+});
+
+Deno.test("systemHost: readInput reads at most 64 KiB", async () => {
+  const lengthOf = async (bytes: number) => {
+    const child = runWithHost(`host.err(\`${"$"}{(await host.readInput()).length}\`);`, "piped");
+    const writer = child.stdin.getWriter();
+    await writer.write(new Uint8Array(bytes)).then(() => writer.close()).catch(() => {});
+    const [stderr] = await Promise.all([new Response(child.stderr).text(), child.stdout.cancel()]);
+    await child.status;
+    return stderr;
+  };
+  equal(await lengthOf(65_536), "65536");
+  match(await lengthOf(65_537), /failed to read the standard input: too long/);
 });
 
 Deno.test("systemHost: reports unhandled errors until that is disposed", () => {

@@ -274,6 +274,15 @@ Deno.test("planInstance: keeps the detail of a mount that has its credential in 
   strictEqual(step.kind === "no-op" && step.detail, "no API");
 });
 
+Deno.test("planInstance: keeps state and detail of a mount whose file has a registry token", () => {
+  const stored = entry(candidate({ kind: "registry-token", token: new Secret("t") }));
+  const fileFingerprint = stored.stored?.fingerprint ?? "";
+  const record = { state: "file-only", fileFingerprint, detail: "after a remount" } as const;
+  const step = plan({ entry: stored, record });
+  deepStrictEqual(step, { kind: "no-op", state: "file-only", detail: "after a remount" });
+  strictEqual(plan({ entry: stored, record: {} }).kind, "deliver");
+});
+
 Deno.test("planInstance: explains a state without a delivery", () => {
   const explained = CASES.flatMap(([, given]) => {
     const step = plan(given);

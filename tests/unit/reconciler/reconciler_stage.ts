@@ -1,5 +1,6 @@
 import { ok } from "node:assert/strict";
 import {
+  type CallOptions,
   type Candidate,
   type Credential,
   type CredentialRequest,
@@ -51,7 +52,7 @@ export class Stage {
   /** The credential of an earlier pull. */
   remembered: Candidate | undefined;
   /** Awaited between reading the daemons and returning the view. */
-  discoveryEnds: () => Promise<void> = () => Promise.resolve();
+  discoveryEnds: (options?: CallOptions) => Promise<void> = () => Promise.resolve();
   discoveries = 0;
   ready = false;
   readonly reconciler: Reconciler;
@@ -74,9 +75,9 @@ export class Stage {
   #stages(): ReconcileStages {
     return {
       discoverer: {
-        discover: async () => {
+        discover: async (options) => {
           const view = this.view();
-          await this.discoveryEnds();
+          await this.discoveryEnds(options);
           return view;
         },
       },

@@ -235,6 +235,19 @@ Deno.test("Reconciler: keeps the last view and continues while discovery fails",
   });
 });
 
+Deno.test("Reconciler: ends although discovery hangs", async () => {
+  const stage = new Stage();
+  let isAborted = false;
+  await stage.run(async () => {
+    stage.discoveryEnds = async (options) => {
+      await stage.clock.sleep(Infinity, options).finally(() => isAborted = true);
+    };
+    await stage.clock.advance(61 * SECOND);
+    strictEqual(isAborted, false);
+  });
+  strictEqual(isAborted, true);
+});
+
 Deno.test("Reconciler: delivers on every pass when nydusd does not keep the credential", async () => {
   const stage = new Stage();
   stage.answer = () => found(stage.clock, "a", { watched: true });
