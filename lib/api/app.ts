@@ -71,7 +71,7 @@ async function readBody(c: Context, name: keyof typeof REQUESTS): Promise<unknow
     // The parser's error is dropped: it quotes the text, which may contain a secret.
     throw new ApiError(400, "invalid-json", "the body is not JSON");
   }
-  const { success, output, issues } = safeParse(REQUESTS[name], given, { abortPipeEarly: true });
+  const { success, output, issues } = safeParse(REQUESTS[name], given);
   if (success) return output;
   throw new ApiError(400, "invalid-body", `invalid ${problemOf(name, issues[0])}`);
 }

@@ -1,7 +1,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { safeParse } from "valibot";
-import { AgentError, Secret } from "../../../lib/model/mod.ts";
+import { AgentError, type Credential, revealCredential, Secret } from "../../../lib/model/mod.ts";
 import { type ApiAgent, type ApiCredential, loadApi } from "../../../lib/api/mod.ts";
 import { ROUTES } from "../../../lib/api/routes.ts";
 import { RESPONSES } from "../../../lib/api/schemas.ts";
@@ -127,6 +127,8 @@ Deno.test("openApiDocument: describes every route and has no dangling references
   );
   deepEqual(documented.sort(), ROUTES.map(({ method, path }) => `${method} ${path}`).sort());
   equal(document.paths["/v1/credentials/get"].post.requestBody.required, true);
+  equal(document.paths["/v1/credentials/get"].post.operationId, "postCredentialsGet");
+  equal(document.paths["/v1/log-level"].put.operationId, "putLogLevel");
   const references = JSON.stringify(document).matchAll(/"#\/components\/schemas\/([^"]+)"/g);
   for (const [, name = ""] of references) ok(name in document.components.schemas, name);
   const schemas = Object.entries<{ properties?: Record<string, { description?: string }> }>(
@@ -149,7 +151,9 @@ Deno.test("loadApi: represents a registry by one of its images", async () => {
   const { agent, calls } = fakeAgent();
   await request(agent, "POST", "/v1/credentials/get", { registry: "registry.example.com" });
   const [[, lookup] = []] = calls;
-  equal((lookup as { image: { registry: string } }).image.registry, "registry.example.com");
+  const { image, ...rest } = lookup as { image: { registry: string } };
+  equal(image.registry, "registry.example.com");
+  deepEqual(rest, { labels: {} });
 });
 
 Deno.test("loadApi: accepts values of exactly the limits", async () => {
@@ -157,16 +161,43 @@ Deno.test("loadApi: accepts values of exactly the limits", async () => {
   const get = async (body: object) =>
     (await request(agent, "POST", "/v1/credentials/get", body)).status;
   equal(await get({ ref: "a" }), 200);
+  equal(await get({ ref: "a", validFor: "1h".padStart(64, "0") }), 200);
+  equal(await get({ ref: "a", validFor: "1h".padStart(65, "0") }), 400);
   equal(await get({ ref: "nginx", labels: labels(64) }), 200);
   equal(await get({ ref: "nginx", labels: labels(65) }), 400);
   equal(await get({ ref: "nginx", labels: { ["l".repeat(1_024)]: "" } }), 200);
   equal(await get({ ref: "nginx", labels: { ["l".repeat(1_025)]: "" } }), 400);
+  equal(await get({ ref: "nginx", labels: { l: "x".repeat(49_152) } }), 200);
+  equal(await get({ ref: "nginx", labels: { l: "x".repeat(49_153) } }), 400);
   const put = async (password: string) => {
     const body = { ref: "nginx", credential: { form: "basic", username: "u", password } };
     return (await request(agent, "PUT", "/v1/credentials", body)).status;
   };
   equal(await put("x".repeat(49_152)), 200);
   equal(await put("x".repeat(49_153)), 400);
+});
+
+Deno.test("loadApi: passes on every form of a pushed credential", async () => {
+  const { agent, calls } = fakeAgent();
+  for (
+    const [given, expected] of [
+      [{ form: "basic", username: "u", password: "p" }, FOUND.credential],
+      [{ form: "registry-token", token: "t" }, { kind: "registry-token", token: new Secret("t") }],
+      [{ form: "identity-token", token: "t" }, {
+        kind: "identity-token",
+        username: "",
+        token: new Secret("t"),
+      }],
+    ] as const
+  ) {
+    const { status } = await request(agent, "PUT", "/v1/credentials", {
+      ref: "a",
+      credential: given,
+    });
+    equal(status, 200);
+    const [, , pushed] = calls.at(-1) as [string, unknown, { credential: Credential }];
+    deepEqual(revealCredential(pushed.credential), revealCredential(expected));
+  }
 });
 
 Deno.test("loadApi: accepts the required lifetime as a duration or as a time, not both", async () => {
@@ -261,8 +292,11 @@ Deno.test("loadApi: names the field of an invalid body, the fields that exist, a
       get({ ref: "a", abcdefghijklmnopqrstu: 1 }),
       get({ ref: 7 }),
       get({}),
+      get(7),
       get({ ref: "a", labels: { "hunter two": 1 } }),
       get({ ref: "a", labels: labels(65) }),
+      get({ ref: "a".repeat(4_097) }),
+      get({ registry: "a".repeat(256) }),
       get({ ref: "a", validUntil: "tomorrow" }),
       push({ ...basic, pass: "x" }),
       push({ form: "basic", username: "u" }),
@@ -278,8 +312,11 @@ Deno.test("loadApi: names the field of an invalid body, the fields that exist, a
       `invalid body: unknown field; ${fields}`,
       "invalid ref: expected string",
       "invalid body: give either ref or registry",
+      "invalid body: expected Object",
       "invalid labels: expected string",
       "invalid labels: at most 64 labels",
+      "invalid ref: expected <=4096",
+      "invalid registry: expected <=255",
       "invalid validUntil: expected a time in RFC 3339",
       `invalid credential: unknown field pass; ${credentialFields}`,
       "invalid credential: password is missing",
@@ -310,6 +347,8 @@ Deno.test("loadApi: reports errors of the agent, and unexpected errors without t
     "/v1/status",
   );
   equal(late.status, 504);
+  const other = await request(failing(new DOMException("x", "DataError")), "GET", "/v1/status");
+  equal(other.status, 500);
 });
 
 Deno.test("loadApi: responds with 404 and the reason of each provider without a credential", async () => {
@@ -323,6 +362,7 @@ Deno.test("loadApi: lists the allowed methods for an unsupported one", async () 
   const { agent } = fakeAgent();
   const answer = await request(agent, "PATCH", "/v1/credentials", {});
   deepEqual([answer.status, answer.headers.get("allow")], [405, "GET, PUT, DELETE"]);
+  equal(answer.body.error.message, "use GET or PUT or DELETE");
   const single = await request(agent, "PUT", "/v1/status", {});
   deepEqual([single.status, single.headers.get("allow")], [405, "GET"]);
   equal((await request(agent, "GET", "/v1/none", undefined)).status, 404);

@@ -118,13 +118,15 @@ Deno.test("readPullImageRequest: ignores a pod without name or namespace, or wit
   assert.deepEqual(read({ uid: "" }), { ...pod, uid: "" });
   assert.equal(read({ name: "" }), undefined);
   assert.equal(read({ namespace: "" }), undefined);
+  assert.equal(read({ uid: "x".repeat(512) })?.uid.length, 512);
   assert.equal(read({ uid: "x".repeat(513) }), undefined);
 });
 
 Deno.test("readPullImageResponse and readRemoveImageRequest: return the image", () => {
   assert.equal(readPullImageResponse(pullImageResponse("sha256:aa")), "sha256:aa");
   assert.equal(readPullImageResponse(pullImageResponse("")), undefined);
-  assert.equal(readPullImageResponse(pullImageResponse("x".repeat(600))), undefined);
+  assert.equal(readPullImageResponse(pullImageResponse("x".repeat(512)))?.length, 512);
+  assert.equal(readPullImageResponse(pullImageResponse("x".repeat(513))), undefined);
   assert.ok(isMalformed(() => readPullImageResponse(Uint8Array.of(0x0a, 9))));
   assert.equal(readRemoveImageRequest(removeImageRequest("nginx")), "nginx");
   assert.ok(isMalformed(() => readRemoveImageRequest(Uint8Array.of(0x0a, 9))));
