@@ -8,6 +8,8 @@ import {
   portOf,
 } from "../../../lib/platform/connect.ts";
 import { type RegistryHttpRequest, Secret } from "../../../lib/model/mod.ts";
+import { systemClock } from "../../../lib/platform/host.ts";
+import { replacing } from "../../fakes/runtime.ts";
 import { testInOwnProcess } from "../../fakes/own_process.ts";
 
 const { signal } = new AbortController();
@@ -73,6 +75,33 @@ Deno.test("connectTcp: tries the next address, and fails if all fail", async () 
     connectTcp("name", there.port, signal, { resolve: nowhere }),
     Deno.errors.ConnectionRefused,
   );
+});
+
+Deno.test("connectTcp: tries at most 8 addresses, each 250 ms after the one before", async () => {
+  const tried: string[] = [];
+  const delaysMs: number[] = [];
+  const connect = ({ hostname = "" }: Deno.ConnectOptions) => {
+    tried.push(hostname);
+    return Promise.reject(new Deno.errors.ConnectionRefused(hostname));
+  };
+  const sleep = (ms: number) => {
+    delaysMs.push(ms);
+    return Promise.resolve();
+  };
+  const addresses = Array.from({ length: 9 }, (_, i) => `192.0.2.${i}`);
+  const resolve = () => Promise.resolve(addresses);
+  await replacing(
+    systemClock,
+    { sleep },
+    () =>
+      replacing(
+        Deno,
+        { connect: connect as unknown as typeof Deno.connect },
+        () => rejects(connectTcp("name", 443, signal, { resolve }), /192\.0\.2\.0/),
+      ),
+  );
+  deepEqual(tried, addresses.slice(0, 8));
+  deepEqual(delaysMs, [250, 500, 750, 1_000, 1_250, 1_500, 1_750]);
 });
 
 Deno.test("connectTcp: connects once although several addresses respond", async () => {

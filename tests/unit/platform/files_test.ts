@@ -101,7 +101,7 @@ Deno.test("writeAtomic: the file gets its mode, and a failure leaves nothing", a
   await systemFiles.writeAtomic(path, "x", { mode: 0o644 });
   strictEqual((Deno.statSync(path).mode ?? 0) & 0o777, 0o644);
   const { remove } = Deno;
-  await replacing({
+  await replacing(Deno, {
     rename: () => Promise.reject(new Error("unusual")),
     async remove(path) {
       await new Promise((resolve) => setTimeout(resolve, 1));

@@ -49,7 +49,7 @@ Deno.test("listenUnix: the socket has its group and its mode before it gets its 
       await shortly();
       calls.push(`${name} ended`);
     };
-    await replacing({
+    await replacing(Deno, {
       async makeTempDir(options) {
         calls.push(`in ${options?.dir === folder}, ${options?.prefix}`);
         return await makeTempDir(options);
@@ -83,17 +83,17 @@ Deno.test("listenUnix: leaves nothing after a failure", () =>
         await remove(path, options);
       },
     } as unknown as Partial<typeof Deno>;
-    await replacing(failing, async () => {
+    await replacing(Deno, failing, async () => {
       await rejects(listenUnix(path, hello), { message: `failed to listen on ${path}: unusual` });
       deepEqual(await namesIn(folder), []);
     });
     await rejects(listeners[0]!.accept(), "the listener is closed");
     const denied = () => Promise.reject(new Deno.errors.PermissionDenied());
-    await replacing({ chown: denied }, async () => {
+    await replacing(Deno, { chown: denied }, async () => {
       await rejects(listenUnix(path, hello, { gid: 7 }), /the process is not a member; add it/);
     });
     const unusual = () => Promise.reject(new Error("unusual"));
-    await replacing({ chown: unusual }, async () => {
+    await replacing(Deno, { chown: unusual }, async () => {
       await rejects(listenUnix(path, hello, { gid: 7 }), { message: /: unusual$/ });
     });
   }));
@@ -101,7 +101,7 @@ Deno.test("listenUnix: leaves nothing after a failure", () =>
 Deno.test("listenUnix: a file that cannot be removed, or is gone, does not fail", () =>
   inFolder(async (folder) => {
     const path = join(folder, "s");
-    await replacing({ remove: () => Promise.reject(new Error("unusual")) }, async () => {
+    await replacing(Deno, { remove: () => Promise.reject(new Error("unusual")) }, async () => {
       await using _ = await listenUnix(path, hello);
     });
     await Deno.remove(path);
@@ -114,7 +114,7 @@ Deno.test("listenUnix: reports why a socket cannot be examined", () =>
     const path = join(folder, "s");
     await using _ = await listenUnix(path, hello);
     const unusual = () => Promise.reject(new Error("unusual"));
-    await replacing({ connect: unusual as unknown as typeof Deno.connect }, async () => {
+    await replacing(Deno, { connect: unusual as unknown as typeof Deno.connect }, async () => {
       await rejects(listenUnix(path, hello), { message: `failed to listen on ${path}: unusual` });
       equal(await listensOn(path), false);
     });

@@ -63,7 +63,7 @@ Deno.test("createNotifier: leaves no socket file in the runtime directory", asyn
     const makeTempDirSync = () => {
       throw new Error("not called");
     };
-    await replacing({ makeTempDirSync }, () => notifier.ready());
+    await replacing(Deno, { makeTempDirSync }, () => notifier.ready());
     await next();
     const entries = await Array.fromAsync(Deno.readDir(folder));
     deepEqual(entries.map((entry) => entry.name), ["notify"]);
@@ -79,7 +79,7 @@ Deno.test("createNotifier: closes its socket when it is disposed, and sends noth
       sockets.push(socket);
       return socket;
     }) as typeof Deno.listenDatagram;
-    await replacing({ listenDatagram: recording }, async () => {
+    await replacing(Deno, { listenDatagram: recording }, async () => {
       const notifier = createNotifier({ NOTIFY_SOCKET: path });
       await notifier.ready();
       notifier[Symbol.dispose]();

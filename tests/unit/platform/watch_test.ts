@@ -196,7 +196,7 @@ for (const [tookMs, pauseMs] of [[8, 800], [40, 4_000], [1_000, 10_000]] as cons
     using stage = new Stage();
     const isLocal = Promise.withResolvers<boolean>();
     const scannedAtMs: number[] = [];
-    await replacing({
+    await replacing(Deno, {
       stat(path) {
         scannedAtMs.push(stage.clock.monotonicMs());
         return Promise.resolve(Deno.statSync(path));
