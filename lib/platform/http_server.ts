@@ -132,7 +132,6 @@ const SMALL_BYTES = 4_096;
 const MAX_RESPONSE_HEAD_BYTES = 1_024;
 /** A large response without progress for this time can be evicted for another. */
 const EVICTABLE_AFTER_MS = 500;
-const WRITE_BYTES = 65_536;
 const MAX_LINGER_BYTES = 262_144;
 const CHECK_EVERY_MS = 500;
 /** Time for requests in progress when the server stops. */
@@ -409,7 +408,7 @@ export class HttpServer implements AsyncDisposable {
 
   async #write(client: Client, bytes: Uint8Array): Promise<void> {
     for (let done = 0; done < bytes.length && !client.closed;) {
-      done += await client.connection.write(bytes.subarray(done, done + WRITE_BYTES));
+      done += await client.connection.write(bytes.subarray(done));
       client.progressAtMs = this.#clock.monotonicMs();
     }
     if (client.closed) throw new Deno.errors.Interrupted("the connection was closed");

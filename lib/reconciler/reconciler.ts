@@ -223,7 +223,6 @@ export class Reconciler {
     const idle = this.#renewals.idle().then(() => this.#deliveries.idle());
     await Promise.race([sleep, idle]);
     deadline.abort();
-    signal.throwIfAborted();
   }
 
   /** Limits passes to a few per second, however many events arrive. */
