@@ -183,6 +183,28 @@ Deno.test("watchPaths: checks the file system of a path again when the path is c
   deepStrictEqual(stage.checked, [path, path]);
 });
 
+Deno.test("watchPaths: makes asynchronous calls only on a file system that may not be local", async () => {
+  const callsFor = async (path: string) => {
+    const clock = new FakeClock();
+    const started = Promise.withResolvers<void>();
+    let calls = 0;
+    const stat = () => {
+      calls++;
+      started.resolve();
+      return Promise.reject(new Deno.errors.NotFound());
+    };
+    await replacing(Deno, { stat }, async () => {
+      using _watch = watchPaths([path], () => {}, { clock });
+      await started.promise;
+      await flushTasks();
+      for (let i = 0; i < 5; i++) await clock.advance(SCAN_MS);
+    });
+    return calls;
+  };
+  strictEqual(await callsFor("/dev/none/none"), 1);
+  strictEqual(await callsFor("/proc/none/none"), 6);
+});
+
 Deno.test("watchPaths: a file system that does not answer delays no other path", async () => {
   using stage = new Stage();
   const [hung, path] = [stage.path("hung"), stage.path("f")];
