@@ -102,7 +102,6 @@ class PooledUnixHttp implements UnixHttp {
     for (const { idle } of this.#peers.values()) {
       for (const connection of idle.splice(0)) connection.close();
     }
-    this.#peers.clear();
   }
 
   async #run(peer: Peer, call: Call): Promise<UnixHttpResult> {

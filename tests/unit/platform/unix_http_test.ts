@@ -202,6 +202,69 @@ Deno.test("UnixHttp: fails for a body over the limit and on abort", async () => 
   await rejects(waiting, /stop/);
 });
 
+Deno.test("UnixHttp: an abort closes the connection, and a request that waits is not sent", async () => {
+  using http = createUnixHttp();
+  const requests: string[] = [];
+  const ended = Promise.withResolvers<void>();
+  using peer = server(async (connection) => {
+    const bytes = new Uint8Array(1_000);
+    while (true) {
+      const count = await connection.read(bytes);
+      if (count === null) return ended.resolve();
+      const [line = ""] = new TextDecoder().decode(bytes.subarray(0, count)).split(" HTTP");
+      requests.push(line);
+      if (requests.length === 2) both.resolve();
+      if (line !== "GET /hangs") await write(connection, reply("200", "ok"));
+    }
+  });
+  const both = Promise.withResolvers<void>();
+  const stop = new AbortController();
+  const signal = stop.signal;
+  const hanging = [1, 2].map(() => http.request(get("/hangs", peer.path), { signal }));
+  await both.promise;
+  const waiting = http.request(get("/waits", peer.path), { signal });
+  stop.abort(new Error("stop"));
+  for (const request of [...hanging, waiting]) await rejects(request, /stop/);
+  await rejects(http.request(get("/later", peer.path), { signal }), /stop/);
+  await ended.promise;
+  strictEqual((await http.request(get("/next", peer.path))).kind, "answered");
+  deepStrictEqual(requests, ["GET /hangs", "GET /hangs", "GET /next"]);
+});
+
+Deno.test("UnixHttp: uses no connection again that failed or has an unusual status", async () => {
+  for (const first of ["nonsense\n", reply("300", "")]) {
+    using http = createUnixHttp();
+    using peer = server((connection, count) =>
+      always(count === 1 ? first : reply("200", "ok"))(connection)
+    );
+    // A POST is not sent again.
+    const post = { ...get("/", peer.path), method: "POST" } as const;
+    await http.request(post);
+    const second = await http.request(post);
+    strictEqual(second.kind === "answered" && second.status, 200);
+  }
+});
+
+Deno.test("UnixHttp: closes the connection of a request that runs while it is disposed", async () => {
+  const sent = Promise.withResolvers<void>();
+  const disposed = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<number | null>();
+  using peer = server(async (connection) => {
+    await read(connection);
+    sent.resolve();
+    await disposed.promise;
+    await write(connection, reply("200", "ok"));
+    ended.resolve(await read(connection));
+  });
+  const http = createUnixHttp();
+  const answer = http.request(get("/", peer.path));
+  await sent.promise;
+  http[Symbol.dispose]();
+  disposed.resolve();
+  strictEqual((await answer).kind, "answered");
+  strictEqual(await ended.promise, null);
+});
+
 Deno.test("UnixHttp: uses at most two connections per socket and reuses them", async () => {
   using http = createUnixHttp();
   let active = 0;
@@ -326,13 +389,10 @@ Deno.test("UnixHttp: sends the type of a body, and none without a body", async (
 });
 
 Deno.test("UnixHttp: keeps connections to at most 128 sockets open", async () => {
-  let open = 0;
-  const closed = Promise.withResolvers<void>();
-  using there = server(async (connection) => {
-    open++;
+  const closed = Promise.withResolvers<number>();
+  using there = server(async (connection, count) => {
     while (await read(connection) !== null) await write(connection, reply("200", ""));
-    open--;
-    closed.resolve();
+    closed.resolve(count);
   });
   using http = createUnixHttp();
   for (let i = 0; i < 129; i++) { // sockets without a listener do not count
@@ -343,8 +403,7 @@ Deno.test("UnixHttp: keeps connections to at most 128 sockets open", async () =>
     await Deno.symlink(there.path, path);
     strictEqual((await http.request(get("/", path))).kind, "answered");
   }
-  await closed.promise;
-  strictEqual(open, 128);
+  strictEqual(await closed.promise, 129);
 });
 
 Deno.test("UnixHttp: closes its idle connections when it is disposed", async () => {
