@@ -39,8 +39,8 @@ export interface DiscoveryOptions {
     readonly daemonMode: "dedicated" | "shared" | "none";
     readonly daemons: readonly ConfiguredSocket[];
   };
-  /** Configuration that approves hosts; without it no host but the own registry is approved. */
-  readonly hosts?: Omit<ApprovedHostsOptions, "files">;
+  /** Configuration that approves hosts. */
+  readonly hosts: Omit<ApprovedHostsOptions, "files">;
   readonly snapshotterApi: SnapshotterApi;
   readonly nydusdApi: NydusdApi;
   readonly files: FileSystem;
@@ -63,8 +63,7 @@ export class Discovery {
 
   constructor(options: DiscoveryOptions) {
     this.#options = options;
-    const hosts = options.hosts ?? { vpcRegistry: false, allowedHosts: [] };
-    this.#approvedHosts = new ApprovedHosts({ ...hosts, files: options.files });
+    this.#approvedHosts = new ApprovedHosts({ ...options.hosts, files: options.files });
   }
 
   /** Takes over the last list after a reload. */
@@ -94,7 +93,7 @@ export class Discovery {
   /** Returns the paths to watch for changes of the node. */
   watchPaths(): readonly string[] {
     const { config: { root, systemSocket, daemons }, hosts } = this.#options;
-    const own = [hosts?.mirrorsDir, join(root, "socket"), join(root, "config"), systemSocket];
+    const own = [hosts.mirrorsDir, join(root, "socket"), join(root, "config"), systemSocket];
     return [...own, ...daemons.map(({ socket }) => watchedPath(socket))]
       .filter((path) => path !== undefined);
   }

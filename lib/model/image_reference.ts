@@ -92,7 +92,7 @@ function checkName(ref: string, registry: string, repository: string): void {
 /** Splits a reference into registry host and remainder, by Docker's rules. */
 function splitDomain(ref: string): { readonly domain: string; readonly rest: string } {
   const slash = ref.indexOf("/");
-  const first = ref.slice(0, Math.max(slash, 0));
+  const first = ref.slice(0, slash);
   const isHost = slash >= 0 &&
     (/[.:]/.test(first) || first === "localhost" || first !== first.toLowerCase());
   const domain = !isHost || first === "index.docker.io" ? DOCKER_HUB : first;

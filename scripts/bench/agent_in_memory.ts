@@ -57,6 +57,7 @@ export class AgentInMemory {
     const config = { root: node.root, systemSocket: SYSTEM_SOCKET, daemonMode: "shared" } as const;
     const discoverer = new Discovery({
       config: { ...config, daemons: [] },
+      hosts: { vpcRegistry: false, allowedHosts: [] },
       snapshotterApi,
       nydusdApi,
       files,

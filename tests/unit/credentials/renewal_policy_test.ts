@@ -224,7 +224,7 @@ Deno.test("renewalWindow: passes through the windows in order, and expires only 
   const l = lifetime({ refreshAtMs: T0 + 6 * HOUR, expiresAtMs: T0 + 12 * HOUR });
   const at = (ms: number) => renewalWindow(l, T0 + ms, AUTO);
   deepStrictEqual(
-    [0, 5.9 * HOUR, 6.5 * HOUR, 10.79 * HOUR, 10.81 * HOUR, 12 * HOUR].map(at),
+    [0, 5.9 * HOUR, 6.5 * HOUR, 10.79 * HOUR, 10.8 * HOUR, 12 * HOUR].map(at),
     ["fresh", "fresh", "advisory", "advisory", "mandatory", "expired"],
   );
   const refreshed = lifetime({ refreshAtMs: T0 + HOUR });

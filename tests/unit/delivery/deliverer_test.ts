@@ -127,7 +127,15 @@ Deno.test("Deliverer: returns why a delivery is not possible", async () => {
   const token: Credential = { kind: "registry-token", token: new Secret("t") };
   const identity: Credential = { kind: "identity-token", username: "", token: new Secret("t") };
   strictEqual(await kindOf(order({}, token)), "file-only");
-  strictEqual(await kindOf(order({}, identity)), "unsupported");
+  for (
+    const [credential, reason] of [
+      [identity, /identity token/],
+      [{ ...token, token: new Secret("") }, /is empty/],
+    ] as const
+  ) {
+    const outcome = await deliverer.deliver(order({}, credential));
+    ok(outcome.kind === "unsupported" && reason.test(outcome.detail));
+  }
   strictEqual(await kindOf(order({ configApi: "unsupported", version: "v2.4.0" })), "file-only");
   strictEqual(await kindOf(order({ state: "unresponsive" })), "unreachable");
   nydusd.fault = (call) =>

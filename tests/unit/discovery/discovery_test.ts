@@ -23,7 +23,7 @@ const listed = (
 
 function stage(
   change: Partial<DiscoveryOptions["config"]> = {},
-  hosts?: NonNullable<DiscoveryOptions["hosts"]>,
+  hosts: DiscoveryOptions["hosts"] = { vpcRegistry: false, allowedHosts: [] },
 ) {
   const files = new FakeFiles();
   const nydusd = new FakeNydusdApi();
@@ -33,7 +33,7 @@ function stage(
     snapshotterApi: { daemons: () => Promise.resolve(list) },
     nydusdApi: nydusd,
     files,
-    ...(hosts && { hosts }),
+    hosts,
   });
   return {
     files,
@@ -146,6 +146,7 @@ Deno.test("Discovery: finds hosts, repositories and snapshots in the root folder
   };
   const alone = new Discovery({
     config: { ...config, daemons: [] },
+    hosts: { vpcRegistry: false, allowedHosts: [] },
     snapshotterApi: { daemons: () => Promise.reject(new Error("must not be called")) },
     nydusdApi: nydusd,
     files,

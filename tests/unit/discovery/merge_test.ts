@@ -21,6 +21,7 @@ function stage(change: Partial<DiscoveryOptions["config"]> = {}) {
   };
   const discovery = new Discovery({
     config,
+    hosts: { vpcRegistry: false, allowedHosts: [] },
     files,
     snapshotterApi: snapshotter,
     nydusdApi: nydusd,
@@ -120,6 +121,10 @@ Deno.test("listRootFolder: lists the sockets of all upgrades and no other file",
   const [daemon] = await listRootFolder("/data", files);
   equal(daemon?.apiSocket, "/data/socket/d1/api1.sock");
   deepEqual(daemon?.olderSockets, ["/data/socket/d1/api.sock"]);
+  for (let i = 2; i < 9; i++) files.set(`/data/socket/d1/api${i}.sock`, "", "socket");
+  const [upgraded] = await listRootFolder("/data", files);
+  const newest = [upgraded?.apiSocket, ...upgraded?.olderSockets ?? []];
+  deepEqual(newest, [8, 7, 6, 5].map((i) => `/data/socket/d1/api${i}.sock`));
 });
 
 Deno.test("Discovery: an abort reaches the snapshotter and every nydusd", async () => {

@@ -31,6 +31,7 @@ Deno.test("quoted: hides text before an @, but not a name before a digest, and l
 
 Deno.test("joinNames: joins five names, hides users, and cuts long names", () => {
   equal(joinNames(["a", "b"]), "a, b");
+  equal(joinNames(["@a"]), "[hidden]@a");
   equal(joinNames(["x".repeat(100)]), "x".repeat(100));
   equal(joinNames(["1", "2", "3", "4", "5"]), "1, 2, 3, 4, 5");
   equal(joinNames(["1", "2", "3", "4", "5", "6", "7"]), "1, 2, 3, 4, 5 and 2 more");

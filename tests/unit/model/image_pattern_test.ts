@@ -165,6 +165,12 @@ Deno.test("parseImageTarget: hides user info in its message", () => {
   });
 });
 
+Deno.test("ImagePattern: canonical has host, port and path", () => {
+  for (const text of ["reg.io", "*.reg.io:5000/a"]) {
+    equal(ImagePattern.parse(text).canonical, text);
+  }
+});
+
 Deno.test("comparePatterns: uses reverse order of UTF-8 bytes", () => {
   ok(comparePatterns("b", "a") < 0);
   ok(comparePatterns("a", "ab") > 0);

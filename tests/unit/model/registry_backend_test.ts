@@ -27,9 +27,10 @@ Deno.test("readRegistryBackend: reads nydusd's connection settings without the c
   });
 });
 
-Deno.test("readRegistryBackend: reads at most 64 mirrors", () => {
+Deno.test("readRegistryBackend: reads at most 64 mirrors and 64 files", () => {
   const mirrors = Array.from({ length: 65 }, (_, i) => ({ host: `m${i}` }));
-  strictEqual(readRegistryBackend({ host: "h", mirrors })?.mirrors.length, 64);
+  const backend = readRegistryBackend({ host: "h", mirrors, ca_cert_files: Array(65).fill("f") });
+  deepStrictEqual([backend?.mirrors.length, backend?.caFiles.length], [64, 64]);
 });
 
 Deno.test("readRegistryBackend: returns undefined without a host and ignores wrong types", () => {

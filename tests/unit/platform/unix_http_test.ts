@@ -340,6 +340,25 @@ Deno.test("UnixHttp: drops an idle connection that the peer closed", async () =>
   await dropped.promise;
 });
 
+Deno.test("UnixHttp: keeps the other connection when the peer closes one", async () => {
+  using http = createUnixHttp();
+  const both = Promise.withResolvers<void>();
+  const dropped = Promise.withResolvers<void>();
+  using peer = server(async (connection, count) => {
+    if (count === 2) both.resolve();
+    await read(connection);
+    await both.promise;
+    await write(connection, reply("200", "ok"));
+    if (count === 2) return await always(reply("200", "ok"))(connection);
+    await connection.closeWrite();
+    if (await read(connection) === null) dropped.resolve();
+  });
+  await Promise.all([http.request(get("/", peer.path)), http.request(get("/", peer.path))]);
+  await dropped.promise;
+  strictEqual((await http.request(get("/", peer.path))).kind, "answered");
+  strictEqual(peer.connections(), 2);
+});
+
 Deno.test("UnixHttp: reports a peer that exits, but not one that closes an idle connection", async () => {
   const exits: string[] = [];
   const exited = Promise.withResolvers<void>();

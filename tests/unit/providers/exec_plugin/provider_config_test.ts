@@ -1,4 +1,4 @@
-import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, fail, ok } from "node:assert/strict";
 import {
   openProviderConfig,
   readProviderConfig,
@@ -132,6 +132,9 @@ Deno.test("readProviderConfig: validates tokenAttributes as the kubelet does", (
   deepEqual(wordsOf({}), []);
   deepEqual(wordsOf({ cacheType: "" }), ["it is required"]);
   deepEqual(wordsOf({ cacheType: "Pod" }), ["this type is not supported"]);
+  const pod = JSON.stringify({ ...good, cacheType: "Pod" });
+  const [{ remedy } = fail()] = read(`${GOOD}  tokenAttributes: ${pod}\n`).problems;
+  equal(remedy, "write ServiceAccount or Token");
   deepEqual(wordsOf({ [required]: ["/"], [optional]: ["/"] }), [
     "it is not a valid annotation key",
     "it is not a valid annotation key",

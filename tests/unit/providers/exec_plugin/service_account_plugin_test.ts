@@ -167,6 +167,8 @@ Deno.test("ServiceAccountPlugin: returns the credentials of all accounts when th
 Deno.test("ServiceAccountPlugin: returns the reason when there is no credential", async () => {
   const none = setUp();
   equal(reasonAndDetail(await none.outcome()), "none no-service-account ");
+  none.cluster.podsOf = () => Promise.resolve({ kind: "pods", pods: [], detail: "no pods of n" });
+  equal(reasonAndDetail(await none.outcome()), "none no-service-account no pods of n");
   const lacking = setUp({ required: ["role"] });
   lacking.cluster.addAccount("a");
   lacking.cluster.addPod("a", IMAGE);
