@@ -89,7 +89,7 @@ class Run {
     // Also after a normal exit: background processes of the child would stay forever.
     this.#signalGroup("SIGKILL");
     for (const abandon of this.#abandonPipes) abandon();
-    const grace = this.#clock.sleep(GRACE_MS, { signal: this.#ended.signal }).catch(() => {});
+    const grace = this.#clock.sleep(GRACE_MS, { signal: this.#ended.signal });
     await Promise.race([ended, grace]);
     this.#ended.abort();
     signal?.removeEventListener("abort", aborted);

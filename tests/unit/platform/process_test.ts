@@ -117,6 +117,24 @@ Deno.test("systemProcessRunner: kills a group that ignores TERM", async () => {
   });
 });
 
+Deno.test("systemProcessRunner: sends TERM at the timeout, and KILL a second later", async () => {
+  await withPidFile(async (path, pid) => {
+    const { clock, run } = runner();
+    const script = `trap 'echo term >> ${path}' TERM; echo $$ > ${path}; while :; do :; done`;
+    const running = run.run(shell(script, { timeoutMs: 5_000 }));
+    const child = await pid();
+    await clock.advance(4_999);
+    equal(await pid(), child);
+    await clock.advance(1);
+    while (await pid() !== `${child}\nterm`);
+    await clock.advance(999);
+    ok(await isRunning(child));
+    await clock.advance(1);
+    equal((await running).kind, "timed-out");
+    ok(await gone(child));
+  });
+});
+
 Deno.test("systemProcessRunner: abandons a pipe that a process outside of the group keeps open", async () => {
   await withPidFile(async (path, pid) => {
     const { clock, run } = runner();
