@@ -129,7 +129,8 @@ const DEFAULT_TABLE_BYTES = 4_096;
 const MAX_TABLE_BYTES = 64 * 1_024;
 /** Size of a field in addition to its text (RFC 7541, section 4.1). */
 const FIELD_OVERHEAD = 32;
-const MAX_INTEGER = 2 ** 28;
+/** Value of the lowest bit of an integer's last byte. Longer integers are rejected: none is needed. */
+const MAX_SCALE = 2 ** 28;
 
 /**
  * Decodes the header blocks of one direction of a connection, in order (RFC 7541). Every block must
@@ -218,12 +219,12 @@ export class HpackDecoder {
     const full = (1 << bits) - 1;
     let value = this.#byte() & full;
     if (value < full) return value;
-    for (let scale = 1;; scale *= 128) {
+    for (let scale = 1; scale <= MAX_SCALE; scale *= 128) {
       const byte = this.#byte();
       value += (byte & 0x7f) * scale;
-      if (value > MAX_INTEGER || scale > MAX_INTEGER) throw malformed();
       if (byte < 0x80) return value;
     }
+    throw malformed();
   }
 
   /** Section 5.2. */
