@@ -265,14 +265,7 @@ Deno.test("CriConnectionReader: reads requests of exactly a mebibyte", () => {
     const { hear, notes } = desk();
     const talk = new Conversation();
     hear(talk.opening());
-    const request = (padding: number) =>
-      pullImageRequest({
-        image: "nginx",
-        pod: { name: "p", uid: "u", namespace: "n" },
-        extra: field(7, "x".repeat(padding)),
-      });
-    const padding = bytes - (request(1_000_000).length - 1_000_000);
-    hear(talk.call({ path: PULL, message: request(padding), answer: OK }));
+    hear(talk.call({ path: PULL, message: big("nginx", bytes), answer: OK }));
     assert.deepEqual(notes.map((note) => note.kind === "skipped" && note.reason), expected);
   }
 });
@@ -305,14 +298,16 @@ Deno.test("CriConnectionReader: counts at most 10,000 calls in flight", () => {
   assert.equal(reader.callsInFlight, 10_000);
 });
 
-/** Returns a pull request of a megabyte. */
-function big(image: string): Uint8Array {
-  return pullImageRequest({
-    image,
-    auth: { username: "robot", password: "pw" },
-    pod: { name: "p", uid: "u", namespace: "n" },
-    extra: field(7, "x".repeat(1_000_000)),
-  });
+/** Returns a pull request of a mebibyte. */
+function big(image: string, bytes = 1_048_576): Uint8Array {
+  const withPadding = (padding: number) =>
+    pullImageRequest({
+      image,
+      auth: { username: "robot", password: "pw" },
+      pod: { name: "p", uid: "u", namespace: "n" },
+      extra: field(7, "x".repeat(padding)),
+    });
+  return withPadding(bytes - (withPadding(1_000_000).length - 1_000_000));
 }
 
 Deno.test("CriConnectionReader: limits the incomplete messages of a connection", () => {
