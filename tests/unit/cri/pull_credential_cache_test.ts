@@ -62,6 +62,20 @@ Deno.test("PullCredentialCache: keeps credentials after a pull without one", () 
   assert.equal(cache.size, 0);
 });
 
+Deno.test("PullCredentialCache: keeps the confirmed credential and the three newest", () => {
+  for (const [later, current] of [["one", "first"], ["two", "two"]]) {
+    const { cache, pull, password } = shelf();
+    cache.complete(pull("nginx", "first"), "succeeded");
+    const tickets = new Map(
+      ["one", "two", "three", "four"].map((secret) => [secret, pull("nginx", secret)]),
+    );
+    for (const [secret, ticket] of tickets) {
+      cache.complete(ticket, secret === later ? "succeeded" : "refused");
+    }
+    assert.equal(password("nginx"), current);
+  }
+});
+
 Deno.test("PullCredentialCache: uses the confirmed credential after a refusal, also after failures", () => {
   const { cache, pull, password, changes } = shelf();
   cache.complete(pull("nginx", "good"), "succeeded");
