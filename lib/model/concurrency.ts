@@ -109,8 +109,12 @@ export class Deadline implements Disposable {
 
 /** Waits for work that other callers share: an abort ends the wait, not the work. */
 export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  using deadline = new Deadline(undefined, signal);
-  return await deadline.race(work);
+  const deadline = new Deadline(undefined, signal);
+  try {
+    return await deadline.race(work);
+  } finally {
+    deadline[Symbol.dispose]();
+  }
 }
 
 interface AnswerDeadlineOptions {

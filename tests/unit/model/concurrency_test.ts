@@ -23,6 +23,15 @@ Deno.test("abortable: an abort ends the wait, not the work", async () => {
   equal(await work.promise, 4);
 });
 
+Deno.test("abortable: leaves no listener on the signal", async () => {
+  const { signal } = new AbortController();
+  const calls: string[] = [];
+  signal.addEventListener = () => calls.push("add");
+  signal.removeEventListener = () => calls.push("remove");
+  await abortable(Promise.resolve(), signal);
+  deepEqual(calls, ["add", "remove"]);
+});
+
 Deno.test("Semaphore: runs the tasks in the order of arrival, also after a failure", async () => {
   const semaphore = new Semaphore(2);
   const started: number[] = [];

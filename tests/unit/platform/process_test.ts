@@ -120,7 +120,7 @@ Deno.test("systemProcessRunner: kills a group that ignores TERM", async () => {
 Deno.test("systemProcessRunner: sends TERM at the timeout, and KILL a second later", async () => {
   await withPidFile(async (path, pid) => {
     const { clock, run } = runner();
-    const script = `trap 'echo term >> ${path}' TERM; echo $$ > ${path}; while :; do :; done`;
+    const script = `trap 'echo term >> ${path}' TERM; echo $$ > ${path}; while :; do sleep 1; done`;
     const running = run.run(shell(script, { timeoutMs: 5_000 }));
     const child = await pid();
     await clock.advance(4_999);
