@@ -1,4 +1,4 @@
-import { deepEqual, equal, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import {
   credentialFingerprint,
   type CredentialRequest,
@@ -192,6 +192,11 @@ Deno.test("Plugin: is executed once per backoff step while it fails, regardless 
   await clock.advance(2_000);
   await Promise.all(IMAGES.map((ref) => provider.provide(requestFor(ref))));
   equal(runner.requests.length, 2, "concurrent requests share one step");
+  const again = await provider.provide(requestFor("reg.example.com/again"));
+  match(
+    again.kind === "failed" ? again.detail : again.kind,
+    /it failed 2 times in a row and is in/,
+  );
 });
 
 Deno.test("Plugin: is executed once per backoff step while it fails, also with responses per image (flaw 5)", async () => {

@@ -182,14 +182,16 @@ Deno.test("Informer: keeps its cache and backs off while lists fail for an hour"
   deepEqual([stage.cached, stage.failure], [["n/b "], undefined]);
 });
 
-Deno.test("Informer: waits for Retry-After", async () => {
-  using stage = new Stage();
-  stage.http.answer = () => answered({}, 429, 20_000);
-  await stage.start();
-  await stage.clock.advance(19_000);
-  equal(stage.http.requests.length, 1);
-  await stage.clock.advance(1_001);
-  equal(stage.http.requests.length, 2);
+Deno.test("Informer: waits for Retry-After, but at most five minutes", async () => {
+  for (const [retryAfterMs, waitsMs] of [[20_000, 20_000], [3_600_000, 300_000]] as const) {
+    using stage = new Stage();
+    stage.http.answer = () => answered({}, 429, retryAfterMs);
+    await stage.start();
+    await stage.clock.advance(waitsMs - 1_000);
+    equal(stage.http.requests.length, 1);
+    await stage.clock.advance(1_001);
+    equal(stage.http.requests.length, 2);
+  }
 });
 
 Deno.test("Informer: backs off when watches end immediately", async () => {

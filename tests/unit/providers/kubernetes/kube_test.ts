@@ -52,6 +52,24 @@ Deno.test("Kube.staleWatches: returns nothing for secrets that are polled becaus
   deepEqual(kube.staleWatches(), []);
 });
 
+Deno.test("Kube: reports changes within a short time once", async () => {
+  let changes = 0;
+  using stage = kubeStage(cluster, () => changes++);
+  const { kube, http, clock } = stage;
+  kube.accounts();
+  await kube.secrets().provide(requestFor("reg.io/app:1"));
+  await clock.advance(10_000);
+  const before = changes;
+  const [pods] = http.streams;
+  for (const uid of ["2", "3"]) {
+    const metadata = { namespace: "default", name: `app-${uid}`, uid, resourceVersion: uid };
+    pods?.send({ type: "ADDED", object: { metadata, spec: {}, status: {} } });
+  }
+  await clock.advance(10_000);
+  equal(changes - before, 1);
+  deepEqual(new Set(http.requests.map(({ timeoutMs }) => timeoutMs)), new Set([30_000]));
+});
+
 Deno.test("Kube: ends its watches, and does nothing, when it is disposed of", async () => {
   let changes = 0;
   using stage = kubeStage(cluster, () => changes++);
