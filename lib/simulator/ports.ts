@@ -30,7 +30,8 @@ export async function portIsFree(port: number): Promise<void> {
   while (await accepts(port)) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
-async function accepts(port: number): Promise<boolean> {
+/** Whether a server accepts connections on a loopback port. */
+export async function accepts(port: number): Promise<boolean> {
   const connection = await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => undefined);
   connection?.close();
   return connection !== undefined;

@@ -2,7 +2,7 @@
 import { ok } from "node:assert/strict";
 import { join } from "@std/path";
 import type { Certificates } from "../fakes/certificates.ts";
-import { freePort } from "../../lib/simulator/mod.ts";
+import { accepts, freePort } from "../../lib/simulator/ports.ts";
 import { pause } from "./stage.ts";
 
 const PROGRAM = "/usr/bin/docker-registry";
@@ -47,12 +47,7 @@ auth: ${auth}
     stdout: "null",
     stderr: "null",
   }).spawn();
-  for (let tries = 0; tries < 200; tries++) {
-    const connection = await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => undefined);
-    connection?.close();
-    if (connection !== undefined) break;
-    await pause(25);
-  }
+  for (let tries = 0; tries < 200 && !await accepts(port); tries++) await pause(25);
   return {
     host,
     async [Symbol.asyncDispose]() {

@@ -4,7 +4,7 @@ import { Lines } from "../../../lib/platform/https_clients.ts";
 import { createKubeHttp } from "../../../lib/platform/mod.ts";
 import { type KubeConnection, type KubeHttpRequest, Secret } from "../../../lib/model/mod.ts";
 import { SimKubeApi } from "../../../lib/simulator/kube_api.ts";
-import { reservePort } from "../../../lib/simulator/ports.ts";
+import { accepts, reservePort } from "../../../lib/simulator/ports.ts";
 import {
   type Certificates,
   certificates,
@@ -258,10 +258,7 @@ async function opensslServer(
     stdout: "null",
     stderr: "null",
   }).spawn();
-  for (let tries = 0; tries < 200; tries++) {
-    const connection = await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => undefined);
-    connection?.close();
-    if (connection !== undefined) break;
+  for (let tries = 0; tries < 200 && !await accepts(port); tries++) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return {
