@@ -113,7 +113,7 @@ export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undef
   try {
     return await deadline.race(work);
   } finally {
-    deadline[Symbol.dispose]();
+    deadline[Symbol.dispose](); // not `using`: the minifier drops it for a value that is used once
   }
 }
 

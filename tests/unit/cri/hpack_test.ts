@@ -211,6 +211,7 @@ Deno.test("HpackDecoder: rejects malformed blocks", () => {
   refuses("be", "malformed-headers"); // index 62 of an empty table
   refuses("ff ff ff ff ff ff ff 7f", "malformed-headers"); // an index over the limit
   refuses(`00 01 61 7f ${"80".repeat(200)} 00 82`, "malformed-headers"); // an endless integer
+  refuses("3f 80 80 80 80 02 82", "headers-too-large"); // a size of 512 MiB
   refuses("3f 80 80 80 80 7f 82", "headers-too-large"); // a size of 34 GB
   refuses("40 05 61", "malformed-headers"); // a string beyond the block
   refuses("00 01 61 05 62", "malformed-headers"); // a value beyond the block

@@ -21,9 +21,11 @@ const listed = (
   })),
 });
 
+const NO_OTHER_HOSTS = { vpcRegistry: false, allowedHosts: [] };
+
 function stage(
   change: Partial<DiscoveryOptions["config"]> = {},
-  hosts: DiscoveryOptions["hosts"] = { vpcRegistry: false, allowedHosts: [] },
+  hosts: DiscoveryOptions["hosts"] = NO_OTHER_HOSTS,
 ) {
   const files = new FakeFiles();
   const nydusd = new FakeNydusdApi();
@@ -146,7 +148,7 @@ Deno.test("Discovery: finds hosts, repositories and snapshots in the root folder
   };
   const alone = new Discovery({
     config: { ...config, daemons: [] },
-    hosts: { vpcRegistry: false, allowedHosts: [] },
+    hosts: NO_OTHER_HOSTS,
     snapshotterApi: { daemons: () => Promise.reject(new Error("must not be called")) },
     nydusdApi: nydusd,
     files,

@@ -90,16 +90,11 @@ Deno.test("connectTcp: tries any 8 addresses of a configured host, 250 ms apart"
   };
   const addresses = Array.from({ length: 9 }, (_, i) => `169.254.169.${254 - i}`);
   const resolve = () => Promise.resolve(addresses);
-  await replacing(
-    systemClock,
-    { sleep },
-    () =>
-      replacing(
-        Deno,
-        { connect: connect as unknown as typeof Deno.connect },
-        () => rejects(connectTcp("name", 443, signal, { resolve }), /169\.254\.169\.254/),
-      ),
-  );
+  await replacing(systemClock, { sleep }, async () => {
+    await replacing(Deno, { connect: connect as unknown as typeof Deno.connect }, async () => {
+      await rejects(connectTcp("name", 443, signal, { resolve }), /169\.254\.169\.254/);
+    });
+  });
   deepEqual(tried, addresses.slice(0, 8));
   deepEqual(delaysMs, [250, 500, 750, 1_000, 1_250, 1_500, 1_750]);
 });

@@ -95,6 +95,7 @@ async function msUntil(clock: FakeClock, happened: Promise<unknown>): Promise<nu
 /** Returns a response whose bytes are shared, to save memory. */
 const huge: Handler = () =>
   new Response(ReadableStream.from([HUGE]), { headers: { "content-length": String(HUGE.length) } });
+
 /** Starts as many large responses as are sent side by side. */
 async function eightResponses(connect: Stage["connect"]): Promise<readonly Deno.TcpConn[]> {
   const connections: Deno.TcpConn[] = [];

@@ -205,6 +205,7 @@ Deno.test("UnixHttp: fails for a body over the limit and on abort", async () => 
 Deno.test("UnixHttp: an abort closes the connection, and a request that waits is not sent", async () => {
   using http = createUnixHttp();
   const requests: string[] = [];
+  const both = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<void>();
   using peer = server(async (connection) => {
     const bytes = new Uint8Array(1_000);
@@ -217,9 +218,8 @@ Deno.test("UnixHttp: an abort closes the connection, and a request that waits is
       if (line !== "GET /hangs") await write(connection, reply("200", "ok"));
     }
   });
-  const both = Promise.withResolvers<void>();
   const stop = new AbortController();
-  const signal = stop.signal;
+  const { signal } = stop;
   const hanging = [1, 2].map(() => http.request(get("/hangs", peer.path), { signal }));
   await both.promise;
   const waiting = http.request(get("/waits", peer.path), { signal });
